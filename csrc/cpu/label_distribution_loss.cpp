@@ -1,0 +1,201 @@
+// label_distribution_loss, label_distribution_loss_backward and scale_rows_ for CPU tensors.
+#include <torch/csrc/stable/library.h>
+
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <tuple>
+
+#include "cpu/tensors.h"
+
+namespace dldl_fast {
+namespace {
+
+using torch::stable::new_empty;
+
+std::string format(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%g", value);
+  return text;
+}
+
+// The texts of dldl_fast/value_checks.py.
+std::string describe(BadValue what, const LossInputs& in) {
+  switch (what) {
+    case BadValue::kTargetNotFinite:
+      return in.options.ignore_nan
+                 ? "target must be finite"
+                 : "target must be finite; ignore_nan=True leaves rows with a NaN target out";
+    case BadValue::kTargetOutside:
+      return "target must lie on the label grid [" + format(in.grid.labels[0]) + ", " +
+             format(in.grid.labels[in.grid.size - 1]) +
+             "] (out_of_range='clamp' or 'keep' accepts others)";
+    case BadValue::kSigma:
+      return in.options.kind == Kind::kGaussianPdf
+                 ? "sigma must be finite and > 0 for kind='gaussian_pdf'"
+                 : "sigma must be finite and >= 0";
+    case BadValue::kDistribution:
+      return "target_distribution must hold finite values >= 0";
+    case BadValue::kDistributionSum:
+      return "target_distribution rows must have a positive finite sum";
+    case BadValue::kWeight:
+      return "weight must be finite and >= 0";
+    case BadValue::kUnderflow:
+      return "kind='gaussian_pdf' has no mass on the label grid (S = 0; kind='gaussian' is "
+             "normalised) for this target";
+    case BadValue::kNone:
+      break;
+  }
+  return "";
+}
+
+struct Results {
+  Tensor loss, grad_logits, scale, terms;
+};
+
+Tensor filled(const Tensor& like, ScalarType type, double value) {
+  Tensor scalar = new_empty(like, {}, type);
+  if (type == ScalarType::Double) {
+    *scalar.mutable_data_ptr<double>() = value;
+  } else {
+    *scalar.mutable_data_ptr<float>() = static_cast<float>(value);
+  }
+  return scalar;
+}
+
+Results run(const Tensor& given_logits, const std::optional<Tensor>& target, double sigma_number,
+            const std::optional<Tensor>& sigma, const std::optional<Tensor>& weight,
+            const std::optional<Tensor>& target_distribution, const Tensor& labels, double lambda,
+            double ld_weight, int64_t kind, int64_t divergence, int64_t regression,
+            double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan,
+            bool validate, bool return_terms, bool needs_grad) {
+  const Tensor logits = with_contiguous_rows(given_logits);
+  const int64_t n_rows = logits.size(0), n_labels = logits.size(1);
+  STD_TORCH_CHECK(target.has_value() || target_distribution.has_value(),
+                  "target or target_distribution must be given");
+  const ScalarType type = accumulation_type(logits);
+  const Labels grid(labels, n_labels, type == ScalarType::Double);
+  const Values targets("target", target, n_rows), sigmas("sigma", sigma, n_rows);
+  const Values weights("weight", weight, n_rows);
+  const Values distributions("target_distribution", target_distribution, n_rows * n_labels);
+  const LossOptions options{lambda,
+                            ld_weight,
+                            static_cast<Kind>(kind),
+                            static_cast<Divergence>(divergence),
+                            static_cast<Regression>(regression),
+                            smooth_l1_beta,
+                            static_cast<Reduction>(reduction),
+                            static_cast<OutOfRange>(out_of_range),
+                            ignore_nan};
+  const LossInputs in{logits.const_data_ptr(), logits.stride(0), grid.grid(),  targets.get(),
+                      sigmas.get(),            sigma_number,     weights.get(), distributions.get(),
+                      options};
+
+  const bool per_row = options.reduction == Reduction::kNone;
+  const int64_t n_terms = return_terms ? n_rows : 0;
+  Tensor row_losses = new_empty(logits, {per_row ? n_rows : 0}, type);
+  Tensor grad_logits = new_empty(logits, {needs_grad ? n_rows : 0, n_labels});
+  Tensor terms = new_empty(logits, {3, n_terms}, ScalarType::Double);
+  const LossOutputs out{per_row ? row_losses.mutable_data_ptr() : nullptr,
+                        needs_grad ? grad_logits.mutable_data_ptr() : nullptr,
+                        return_terms ? terms.mutable_data_ptr<double>() : nullptr, n_rows};
+
+  const Kernels& kernel = kernels(storage_of(logits), n_labels);
+  std::vector<ChunkResult> chunks(n_rows / chunk_rows(n_labels) + 1);
+  for_each_chunk(n_rows, n_labels, kernel.scratch_bytes(n_labels),
+                 [&](int64_t chunk, int64_t begin, int64_t end, void* scratch) {
+                   chunks[chunk] = kernel.loss(in, out, begin, end, scratch);
+                 });
+
+  double loss = 0, total = 0;
+  for (const ChunkResult& chunk : chunks) {
+    if (validate && chunk.bad_row >= 0) {
+      // dldl_fast/ops.py turns this prefix into the type of the exception.
+      throw std::runtime_error("ValueError: " + describe(chunk.bad_value, in) + ", got " +
+                               format(chunk.value) + " at row " + std::to_string(chunk.bad_row));
+    }
+    loss += chunk.loss;
+    total += chunk.weight;
+  }
+  double scale = 1;
+  if (options.reduction == Reduction::kMean) {
+    scale = total == 0 ? 0 : 1 / total;
+    loss = total == 0 ? 0 : loss / total;
+  }
+  return {per_row ? row_losses : filled(logits, type, loss), grad_logits,
+          filled(logits, ScalarType::Double, scale), terms};
+}
+
+double scalar_value(const Tensor& t) {
+  return t.scalar_type() == ScalarType::Double ? *t.const_data_ptr<double>()
+                                               : *t.const_data_ptr<float>();
+}
+
+void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const Tensor& scale,
+                const std::optional<Tensor>& weight) {
+  const int64_t n_rows = grad_logits.size(0), n_labels = grad_logits.size(1);
+  STD_TORCH_CHECK(grad_logits.is_contiguous(), "grad_logits must be contiguous");
+  const bool per_row = grad_loss.dim() == 1;
+  const Values losses("grad_loss", grad_loss, per_row ? n_rows : 1);
+  const Values weights("weight", weight, n_rows);
+  const RowValues grads = losses.get(), w = weights.get();
+  const double common = scalar_value(scale) * (per_row ? 1 : grads[0]);
+  if (w.data == nullptr && !per_row && common == 1) return;
+
+  const Kernels& kernel = kernels(storage_of(grad_logits), n_labels);
+  char* data = static_cast<char*>(grad_logits.mutable_data_ptr());
+  const int64_t row_bytes = n_labels * grad_logits.element_size();
+  for_each_chunk(n_rows, n_labels, 0, [&](int64_t, int64_t begin, int64_t end, void*) {
+    if (w.data == nullptr && !per_row) {
+      return kernel.scale(data + begin * row_bytes, (end - begin) * n_labels, common);
+    }
+    for (int64_t i = begin; i < end; ++i) {
+      const double row_weight = w.data == nullptr ? 1 : w[i];
+      char* row = data + i * row_bytes;
+      if (row_weight == 0) {
+        std::memset(row, 0, row_bytes);  // left out, also where its gradient is NaN
+      } else {
+        kernel.scale(row, n_labels, common * row_weight * (per_row ? grads[i] : 1));
+      }
+    }
+  });
+}
+
+#define DLDL_FAST_LOSS_PARAMETERS                                                                 \
+  const Tensor &logits, const std::optional<Tensor>&target, double sigma_number,                  \
+      const std::optional<Tensor>&sigma, const std::optional<Tensor>&weight,                      \
+      const std::optional<Tensor>&target_distribution, const Tensor &labels, double lambda,       \
+      double ld_weight, int64_t kind, int64_t divergence, int64_t regression,                     \
+      double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan,            \
+      bool validate
+#define DLDL_FAST_LOSS_ARGUMENTS                                                                  \
+  logits, target, sigma_number, sigma, weight, target_distribution, labels, lambda, ld_weight,    \
+      kind, divergence, regression, smooth_l1_beta, reduction, out_of_range, ignore_nan, validate
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> label_distribution_loss(
+    DLDL_FAST_LOSS_PARAMETERS, bool return_terms, bool needs_grad) {
+  const Results r = run(DLDL_FAST_LOSS_ARGUMENTS, return_terms, needs_grad);
+  return {r.loss, r.grad_logits, r.scale, r.terms};
+}
+
+Tensor label_distribution_loss_backward(const Tensor& grad_loss, DLDL_FAST_LOSS_PARAMETERS) {
+  const Results r = run(DLDL_FAST_LOSS_ARGUMENTS, false, true);
+  scale_rows(r.grad_logits, grad_loss, r.scale, weight);
+  return r.grad_logits;
+}
+
+std::string capability() { return cpu_capability(); }
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(dldl_fast, CPU, m) {
+  m.impl("label_distribution_loss", TORCH_BOX(&label_distribution_loss));
+  m.impl("label_distribution_loss_backward", TORCH_BOX(&label_distribution_loss_backward));
+  m.impl("scale_rows_", TORCH_BOX(&scale_rows));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(dldl_fast, CompositeExplicitAutograd, m) {
+  m.impl("cpu_capability", TORCH_BOX(&capability));
+}
+
+}  // namespace dldl_fast

@@ -1,0 +1,373 @@
+// W values at a time: the vector type of the compiler (W = 4, 8, 16) or a plain number (W = 1),
+// and the functions that the kernels need on it. `condition ? a : b`, comparisons and arithmetic
+// read the same for both. Everything is local to the instruction set that includes it.
+#pragma once
+
+#if defined(__GNUC__)
+#define DLDL_FAST_INLINE static inline __attribute__((always_inline))
+#define DLDL_FAST_MEMBER inline __attribute__((always_inline))
+#define DLDL_FAST_LAMBDA __attribute__((always_inline))
+#else
+#define DLDL_FAST_INLINE static inline
+#define DLDL_FAST_MEMBER inline
+#define DLDL_FAST_LAMBDA
+#endif
+
+namespace dldl_fast::DLDL_FAST_ISA {
+namespace {
+
+#if defined(__GNUC__)
+template <class A, int W>
+struct VectorOf {
+  typedef A type __attribute__((vector_size(sizeof(A) * W)));
+};
+#else
+template <class A, int W>
+struct VectorOf;
+#endif
+template <class A>
+struct VectorOf<A, 1> {
+  typedef A type;
+};
+
+template <class A, int W>
+using Vector = typename VectorOf<A, W>::type;
+template <int W>
+using Float = Vector<float, W>;
+template <int W>
+using Int = Vector<int32_t, W>;
+
+constexpr double kInfinity = __builtin_huge_val();
+
+template <class To, class From>
+DLDL_FAST_INLINE To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+template <class A, int W>
+DLDL_FAST_INLINE Vector<A, W> broadcast(A value) {
+  return Vector<A, W>{} + value;
+}
+
+// Lane i holds first + i.
+template <class A, int W>
+DLDL_FAST_INLINE Vector<A, W> iota() {
+  A values[W];
+  for (int i = 0; i < W; ++i) values[i] = static_cast<A>(i);
+  return bit_cast<Vector<A, W>>(values);
+}
+
+template <class V>
+DLDL_FAST_INLINE V max(V a, V b) {
+  return a < b ? b : a;  // a NaN in b is passed over
+}
+
+template <class V>
+DLDL_FAST_INLINE V abs(V a) {
+  return a < V{} ? -a : a;
+}
+
+// ---- Conversions between storage and arithmetic ------------------------------------------------
+
+DLDL_FAST_INLINE float half_to_float(uint16_t bits) {
+  // Exponent and mantissa moved into place, then the difference of the biases (112) multiplied in,
+  // which makes subnormal halves normal on the way.
+  const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fff) << 13;
+  const float value = bit_cast<float>(magnitude) * 0x1p112f;
+  const uint32_t special = (bits & 0x7c00) == 0x7c00 ? 0x7f800000u : 0u;  // inf, NaN
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
+  return bit_cast<float>(bit_cast<uint32_t>(value) | special | sign);
+}
+
+DLDL_FAST_INLINE uint16_t float_to_half(float value) {
+  const uint32_t bits = bit_cast<uint32_t>(value);
+  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  const uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);   // NaN
+  if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);  // rounds to inf
+  if (magnitude < 0x38800000) {
+    // Subnormal: adding 0.5 leaves the rounded multiple of 2^-24 in the low bits.
+    const float shifted = bit_cast<float>(magnitude) + 0.5f;
+    return static_cast<uint16_t>(sign | (bit_cast<uint32_t>(shifted) - 0x3f000000));
+  }
+  const uint32_t rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1);
+  return static_cast<uint16_t>(sign | (rounded >> 13));
+}
+
+DLDL_FAST_INLINE uint16_t float_to_bfloat16(float value) {
+  const uint32_t bits = bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // ties to even
+}
+
+template <int W>
+DLDL_FAST_INLINE Float<W> load(const float* p) {
+  Float<W> v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+template <int W>
+DLDL_FAST_INLINE Vector<double, W> load(const double* p) {
+  Vector<double, W> v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+template <int W>
+DLDL_FAST_INLINE void store(float* p, Float<W> v) {
+  std::memcpy(p, &v, sizeof(v));
+}
+
+template <int W>
+DLDL_FAST_INLINE void store(double* p, Vector<double, W> v) {
+  std::memcpy(p, &v, sizeof(v));
+}
+
+template <int W>
+DLDL_FAST_INLINE Float<W> load(const BFloat16* p) {
+  float values[W];
+  for (int i = 0; i < W; ++i) {
+    values[i] = bit_cast<float>(static_cast<uint32_t>(p[i].bits) << 16);
+  }
+  return bit_cast<Float<W>>(values);
+}
+
+template <int W>
+DLDL_FAST_INLINE void store(BFloat16* p, Float<W> v) {
+  const auto bits = bit_cast<Vector<uint32_t, W>>(v);
+  const auto rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const auto quiet = v != v ? rounded * 0 + 0x7fc0 : rounded;
+  uint32_t values[W];
+  std::memcpy(values, &quiet, sizeof(values));
+  for (int i = 0; i < W; ++i) p[i].bits = static_cast<uint16_t>(values[i]);
+}
+
+template <int W>
+DLDL_FAST_INLINE Float<W> load(const Half* p) {
+  float values[W];
+  for (int i = 0; i < W; ++i) values[i] = half_to_float(p[i].bits);
+  return bit_cast<Float<W>>(values);
+}
+
+template <int W>
+DLDL_FAST_INLINE void store(Half* p, Float<W> v) {
+  float values[W];
+  std::memcpy(values, &v, sizeof(v));
+  for (int i = 0; i < W; ++i) p[i].bits = float_to_half(values[i]);
+}
+
+// Values of either floating type in the accumulation type.
+template <class A, int W, class T>
+DLDL_FAST_INLINE Vector<A, W> load_as(const T* p) {
+  A values[W];
+  for (int i = 0; i < W; ++i) values[i] = static_cast<A>(p[i]);
+  return bit_cast<Vector<A, W>>(values);
+}
+
+#if DLDL_FAST_LANES == 8
+template <>
+DLDL_FAST_MEMBER Float<8> load<8>(const Half* p) {
+  return (Float<8>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+template <>
+DLDL_FAST_MEMBER void store<8>(Half* p, Float<8> v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, 0));
+}
+#elif DLDL_FAST_LANES == 16
+template <>
+DLDL_FAST_MEMBER Float<16> load<16>(const Half* p) {
+  return (Float<16>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+template <>
+DLDL_FAST_MEMBER void store<16>(Half* p, Float<16> v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)v, 0));
+}
+#endif
+
+// ---- Elementary functions ----------------------------------------------------------------------
+
+DLDL_FAST_INLINE double exp(double x) { return std::exp(x); }
+DLDL_FAST_INLINE double log(double x) { return std::log(x); }
+
+// e^x for x <= 0 to within 2 units in the last place, 0 below -87.3 (where it would be subnormal);
+// NaN stays NaN. x = n ln 2 + f, e^f by its minimax polynomial on |f| <= ln(2) / 2.
+template <class V>
+DLDL_FAST_INLINE V exp(V x) {
+  using I = Int<sizeof(V) / sizeof(float)>;
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const V shifted = x * 1.44269504088896341f + kRounder;
+  const V n = shifted - kRounder;
+  const V f = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  V p = f * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * f + 8.3334519073e-3f;
+  p = p * f + 4.1665795894e-2f;
+  p = p * f + 1.6666665459e-1f;
+  p = p * f + 5.0000001201e-1f;
+  p = p * (f * f) + (f + 1.0f);
+  const I exponent = bit_cast<I>(shifted) - bit_cast<int32_t>(kRounder);
+  const V scale = bit_cast<V>((exponent + 127) << 23);
+  return x < -87.3f ? V{} : p * scale;
+}
+
+// ln x for positive normal x to within 2 units in the last place; inf and NaN give NaN.
+// x = 2^e m with m in [sqrt(1/2), sqrt(2)), ln m by its minimax polynomial in m - 1.
+template <class V>
+DLDL_FAST_INLINE V log(V x) {
+  using I = Int<sizeof(V) / sizeof(float)>;
+  constexpr int32_t kSqrtHalf = 0x3f3504f3;
+  const I offset = bit_cast<I>(x) - kSqrtHalf;
+  const I e = offset >> 23;
+  const V f = bit_cast<V>(bit_cast<I>(x) - (e << 23)) - 1.0f;
+  // An integer of up to 8 bits, made a float without a conversion instruction.
+  const V exponent = bit_cast<V>(e + 0x4b400000) - 12582912.0f;
+  V p = f * 7.0376836292e-2f + -1.1514610310e-1f;
+  p = p * f + 1.1676998740e-1f;
+  p = p * f + -1.2420140846e-1f;
+  p = p * f + 1.4249322787e-1f;
+  p = p * f + -1.6668057665e-1f;
+  p = p * f + 2.0000714765e-1f;
+  p = p * f + -2.4999993993e-1f;
+  p = p * f + 3.3333331174e-1f;
+  const V z = f * f;
+  const V tail = exponent * -2.12194440e-4f + (z * f * p - 0.5f * z);
+  return (exponent * 0.693359375f + (f + tail)) + (x - x);
+}
+
+// ---- Reductions --------------------------------------------------------------------------------
+
+struct Add {
+  template <class V>
+  DLDL_FAST_MEMBER V operator()(V a, V b) const {
+    return a + b;
+  }
+};
+struct Max {
+  template <class V>
+  DLDL_FAST_MEMBER V operator()(V a, V b) const {
+    return max(a, b);
+  }
+};
+
+#if defined(__clang__)
+#define DLDL_FAST_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#elif defined(__GNUC__)
+#define DLDL_FAST_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Int<W>{__VA_ARGS__})
+#endif
+
+// W vectors in, one out: lane i is the reduction of vector i. A tree that transposes on its way:
+// log2(W) levels of two shuffles and one operation a pair, instead of W horizontal reductions.
+template <int W>
+struct Transpose;
+
+template <>
+struct Transpose<1> {
+  template <class A, class Op>
+  static DLDL_FAST_MEMBER A reduce(const A* v, Op) {
+    return v[0];
+  }
+};
+
+#if DLDL_FAST_LANES == 4
+template <>
+struct Transpose<4> {
+  static constexpr int W = 4;
+  template <class Op>
+  static DLDL_FAST_MEMBER Float<4> reduce(const Float<4>* v, Op op) {
+    Float<4> a[2];
+    for (int i = 0; i < 2; ++i) {
+      a[i] = op(DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 4, 1, 5),
+                DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 2, 6, 3, 7));
+    }
+    return op(DLDL_FAST_SHUFFLE(a[0], a[1], 0, 1, 4, 5), DLDL_FAST_SHUFFLE(a[0], a[1], 2, 3, 6, 7));
+  }
+};
+#elif DLDL_FAST_LANES == 8
+template <>
+struct Transpose<8> {
+  static constexpr int W = 8;
+  template <class Op>
+  static DLDL_FAST_MEMBER Float<8> reduce(const Float<8>* v, Op op) {
+    Float<8> a[4], b[2];
+    for (int i = 0; i < 4; ++i) {
+      a[i] = op(DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13),
+                DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15));
+    }
+    for (int i = 0; i < 2; ++i) {
+      b[i] = op(DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13),
+                DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15));
+    }
+    return op(DLDL_FAST_SHUFFLE(b[0], b[1], 0, 1, 2, 3, 8, 9, 10, 11),
+              DLDL_FAST_SHUFFLE(b[0], b[1], 4, 5, 6, 7, 12, 13, 14, 15));
+  }
+};
+#elif DLDL_FAST_LANES == 16
+template <>
+struct Transpose<16> {
+  static constexpr int W = 16;
+  template <class Op>
+  static DLDL_FAST_MEMBER Float<16> reduce(const Float<16>* v, Op op) {
+    Float<16> a[8], b[4], c[2];
+    for (int i = 0; i < 8; ++i) {
+      a[i] = op(DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25,
+                                  12, 28, 13, 29),
+                DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11,
+                                  27, 14, 30, 15, 31));
+    }
+    for (int i = 0; i < 4; ++i) {
+      b[i] = op(DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25,
+                                  12, 13, 28, 29),
+                DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26,
+                                  27, 14, 15, 30, 31));
+    }
+    for (int i = 0; i < 2; ++i) c[i] = halves(b[2 * i], b[2 * i + 1], op);
+    return halves(c[0], c[1], op);
+  }
+
+ private:
+  // Adds neighbouring quarters: (a0 a1 a2 a3), (b0 b1 b2 b3) -> a0+a1, a2+a3, b0+b1, b2+b3.
+  template <class Op>
+  static DLDL_FAST_MEMBER Float<16> halves(Float<16> a, Float<16> b, Op op) {
+    return op(DLDL_FAST_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27),
+              DLDL_FAST_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));
+  }
+};
+#endif
+
+// ---- Rows --------------------------------------------------------------------------------------
+
+// A row of `size` >= W values as full vectors: the last one ends with the row and overlaps its
+// predecessor, so that no load or store is masked. `fresh(v)` is 0 in its overlapping lanes.
+template <class A, int W>
+struct RowVectors {
+  int64_t size;
+  int64_t count;
+  Vector<A, W> last_fresh;
+
+  explicit RowVectors(int64_t n) : size(n), count((n + W - 1) / W) {
+    const A overlap = static_cast<A>(count * W - n);
+    last_fresh = iota<A, W>() < overlap ? Vector<A, W>{} : Vector<A, W>{} + A(1);
+  }
+  DLDL_FAST_MEMBER int64_t begin(int64_t v) const { return v + 1 == count ? size - W : v * W; }
+};
+
+// Values of scratch that a row takes, a multiple of every vector's size.
+DLDL_FAST_INLINE int64_t padded(int64_t n_labels) { return (n_labels + 15) / 16 * 16; }
+
+// Rows of a block: as many as fill a vector of row scalars, while two scratch rows each fit into
+// about half a first-level cache; one by one above that.
+template <class A, int W>
+DLDL_FAST_INLINE int rows_per_block(int64_t n_labels) {
+  return 2 * W * padded(n_labels) * static_cast<int64_t>(sizeof(A)) <= 64 * 1024 ? W : 1;
+}
+
+template <class A, int W>
+size_t scratch_bytes(int64_t n_labels) {
+  return 2 * sizeof(A) * static_cast<size_t>(rows_per_block<A, W>(n_labels) * padded(n_labels));
+}
+
+}  // namespace
+}  // namespace dldl_fast::DLDL_FAST_ISA

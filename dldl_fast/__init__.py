@@ -1,0 +1,7 @@
+"""dldl_fast: label distribution learning with expectation regression, fused."""
+
+from dldl_fast import functional
+from dldl_fast.loss import DLDLv2Loss
+
+__all__ = ["DLDLv2Loss", "functional"]
+__version__ = "0.1.0"

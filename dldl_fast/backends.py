@@ -1,0 +1,78 @@
+"""Which implementation computes the loss: `backend=` argument > DLDL_FAST_BACKEND > automatic.
+
+A backend that is named and cannot serve raises with the reason; the automatic choice falls back to
+the plain-torch reference, which runs everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+
+from dldl_fast import ops
+
+BACKENDS = ("cpp", "reference")
+"""Known backends in the order of the automatic choice."""
+
+VARIABLE = "DLDL_FAST_BACKEND"
+
+
+class BackendStatus(NamedTuple):
+    """Whether a backend works in this installation, and if not, why and what to do."""
+
+    name: str
+    available: bool
+    reason: str
+
+
+def status() -> list[BackendStatus]:
+    """Status of every backend, in the order of the automatic choice.
+
+    Example:
+        >>> [s.name for s in status()]
+        ['cpp', 'reference']
+    """
+    return [
+        BackendStatus(name, not (why := _missing(name)), why) for name in BACKENDS
+    ]
+
+
+def _missing(name: str) -> str:
+    return (ops.load_error or "") if name == "cpp" else ""
+
+
+def _cannot_serve(name: str, device_type: str) -> str:
+    if reason := _missing(name):
+        return reason
+    if name == "cpp" and device_type != "cpu":
+        return f"it runs on the CPU, got logits on {device_type}; use backend='reference' or 'auto'"
+    return ""
+
+
+def check_name(name: str, origin: str = "backend") -> None:
+    """Raise ValueError if `name` is neither 'auto' nor a known backend."""
+    if name != "auto" and name not in BACKENDS:
+        known = ", ".join(repr(known) for known in ("auto", *BACKENDS))
+        raise ValueError(f"{origin} must be one of {known}, got {name!r}")
+
+
+# The answer depends on strings alone, so torch.compile may take it as a constant.
+@torch.compiler.assume_constant_result
+def resolve(requested: str, device_type: str) -> str:
+    """Name of the backend that computes for logits on this device.
+
+    Raises:
+        ValueError: if an unknown backend was named.
+        RuntimeError: if the one that was named cannot serve, with the reason.
+    """
+    origin = "backend"
+    if requested == "auto":
+        requested, origin = os.environ.get(VARIABLE) or "auto", VARIABLE
+    check_name(requested, origin)
+    if requested != "auto":
+        if reason := _cannot_serve(requested, device_type):
+            raise RuntimeError(f"{origin}={requested!r} cannot be used: {reason}")
+        return requested
+    return next(name for name in BACKENDS if not _cannot_serve(name, device_type))

@@ -1,0 +1,184 @@
+"""The commands and their options. Torch is imported only by a command that runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+app = typer.Typer(
+    name="dldl-fast",
+    help="Label distribution learning with expectation regression (DLDL-v2).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+_DATA, _TRAINING, _LOSS = "Data", "Training", "Loss"
+
+
+@app.command()
+def env() -> None:
+    """Show versions, what was built, and which backends work here."""
+    from dldl_fast.env import main
+
+    main()
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="head-roll (angles of turned ORL faces), orl-age (ages that another model sees "
+            "in the ORL faces), a folder with labels.csv, or a CSV file with the columns "
+            "path,label[,sigma][,split].",
+            metavar="head-roll|orl-age|PATH",
+            rich_help_panel=_DATA,
+        ),
+    ] = "head-roll",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results; those of an earlier run there are replaced. "
+            "Default: runs/ and the name of the data.",
+            file_okay=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    label_min: Annotated[
+        float | None,
+        typer.Option(
+            help="First label. Default: -45 for head-roll, else 0.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    label_max: Annotated[
+        float | None,
+        typer.Option(
+            help="Last label. Default: 45 for head-roll, else 100.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    label_step: Annotated[
+        float, typer.Option(help="Distance between labels.", rich_help_panel=_DATA)
+    ] = 1.0,
+    image_size: Annotated[
+        int,
+        typer.Option(min=32, max=1024, help="Height and width in pixels.", rich_help_panel=_DATA),
+    ] = 64,
+    test_fraction: Annotated[
+        float,
+        typer.Option(
+            help="Share held out for the test: of the persons, or of the rows of a table without "
+            "a column split.",
+            rich_help_panel=_DATA,
+        ),
+    ] = 0.2,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the images.", rich_help_panel=_TRAINING)
+    ] = 40,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images per step.", rich_help_panel=_TRAINING)
+    ] = 32,
+    learning_rate: Annotated[
+        float,
+        typer.Option(
+            help="Of Adam at the start; falls to 0 along a cosine.", rich_help_panel=_TRAINING
+        ),
+    ] = 1e-3,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of the weights, the held-out part and the augmentation.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_TRAINING),
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(
+            help="bfloat16 is autocast; auto takes it where the processor computes in it.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "auto",
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation of the target distribution. Default: 3 for head-roll, else "
+            "2, or what the data give for each image.",
+            rich_help_panel=_LOSS,
+        ),
+    ] = None,
+    lambda_: Annotated[
+        float,
+        typer.Option("--lambda", help="Weight of the regression term.", rich_help_panel=_LOSS),
+    ] = 1.0,
+    ld_weight: Annotated[
+        float, typer.Option(help="Weight of the divergence.", rich_help_panel=_LOSS)
+    ] = 1.0,
+    kind: Annotated[
+        Literal["gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot"],
+        typer.Option(help="Shape of the target distribution.", rich_help_panel=_LOSS),
+    ] = "gaussian",
+    divergence: Annotated[
+        Literal["kl", "ce"],
+        typer.Option(help="Between target and prediction.", rich_help_panel=_LOSS),
+    ] = "kl",
+    regression: Annotated[
+        Literal["l1", "l2", "smooth_l1"],
+        typer.Option(help="Of the expectation.", rich_help_panel=_LOSS),
+    ] = "l1",
+    backend: Annotated[
+        str, typer.Option(help="auto, cpp or reference.", rich_help_panel=_LOSS)
+    ] = "auto",
+) -> None:
+    """Train TinyAgeNet with the DLDL-v2 loss; without options: head roll on real faces.
+
+    Prints MAE and e-error on held-out images after every epoch, beside the constant prediction.
+    Writes model.safetensors, config.json, metrics.json, history.csv and training.png. Ctrl-C ends
+    the training early and still writes them; the exit status is then 130.
+    """
+    from dldl_fast.cli.train import USER_ERRORS, TrainRequest, run_request
+
+    stderr = Console(stderr=True)
+    request = TrainRequest(
+        data=data,
+        out=out,
+        label_min=label_min,
+        label_max=label_max,
+        label_step=label_step,
+        image_size=image_size,
+        test_fraction=test_fraction,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+        precision=precision,
+        sigma=sigma,
+        lambda_=lambda_,
+        ld_weight=ld_weight,
+        kind=kind,
+        divergence=divergence,
+        regression=regression,
+        backend=backend,
+        command=shlex.join(["dldl-fast", *sys.argv[1:]]),
+    )
+    try:
+        interrupted = run_request(request, Console())
+    except KeyboardInterrupt:
+        stderr.print("Interrupted before the first step; nothing was written.")
+        raise typer.Exit(130) from None
+    except USER_ERRORS as error:
+        stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from None
+    if interrupted:
+        raise typer.Exit(130)

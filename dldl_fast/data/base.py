@@ -1,0 +1,108 @@
+"""What a data set is to the training loop, and the errors that data sets raise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+Augment = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
+"""Images [N, C, H, W] in [0, 1] and targets [N] to those of one training step.
+
+Random numbers come from the generator, which is on the CPU whatever the device of the images, so
+that a seed gives the same images everywhere.
+"""
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message names the file and, in a table, the row."""
+
+
+class MissingExtraError(ImportError):
+    """A package that an extra brings is missing; the message says what to install."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training or the test part of a data set, held in memory.
+
+    Attributes:
+        images: uint8 [N, C, H, W], C = 1 (grey) or 3 (RGB).
+        target: float64 [N], in the unit of the labels.
+        sigma: float64 [N], the standard deviation of every target, or None: the same for all.
+    """
+
+    images: Tensor
+    target: Tensor
+    sigma: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+@dataclass(frozen=True)
+class FaceData:
+    """A data set, ready to train on.
+
+    Attributes:
+        name: short name, for file names and titles.
+        unit: unit of the labels, in the plural.
+        labels: float64 [K], the label grid.
+        train: images to learn from.
+        test: held-out images.
+        augment: makes the images and targets of a training step.
+        baseline: the constant whose mean absolute error on the training targets is smallest.
+        note: what a reader of the results must know about the labels; may be empty.
+    """
+
+    name: str
+    unit: str
+    labels: Tensor
+    train: Split
+    test: Split
+    augment: Augment
+    baseline: float
+    note: str = ""
+
+
+def package_folder(package: str, extra: str, purpose: str) -> Path:
+    """Folder of an installed package, found without importing it.
+
+    Raises:
+        MissingExtraError: naming the extra that installs it.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(
+            f"{purpose} needs the package {package!r}, which is not installed; "
+            f"run: pip install 'dldl_fast[{extra}]'"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def hold_out(count: int, fraction: float, seed: int) -> Tensor:
+    """Which of `count` items (images or persons) are held out for the test: bool [count].
+
+    At least one is, and at least one is not.
+
+    Raises:
+        DataError: for fewer than two items.
+        ValueError: if `fraction` is not in (0, 1).
+
+    Example:
+        >>> hold_out(10, 0.2, seed=0).sum().item()
+        2
+    """
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"test_fraction must be between 0 and 1, got {fraction}")
+    if count < 2:
+        raise DataError(f"a training and a test part need at least 2 items, got {count}")
+    held_out = min(max(round(count * fraction), 1), count - 1)
+    order = torch.randperm(count, generator=Generator().manual_seed(seed))
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[order[:held_out]] = True
+    return mask

@@ -1,0 +1,218 @@
+"""The user's own pictures: a folder with a table of their labels."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dldl_fast.data.augment import augment_photo
+from dldl_fast.data.base import DataError, FaceData, Split, hold_out
+from dldl_fast.data.images import read_image
+
+TABLE_NAME = "labels.csv"
+
+Progress = Callable[[int, int], None]
+"""Called with the number of pictures read so far and their total."""
+
+
+class Row(NamedTuple):
+    """A checked row of the table."""
+
+    number: int
+    path: Path
+    label: float
+    sigma: float | None
+    split: str | None
+
+
+def read_table(path: Path, labels: Tensor, *, allow_zero_sigma: bool = True) -> list[Row]:
+    """Read and check a table of labels.
+
+    Its first row names the columns, in any order: ``path`` (of a picture, relative to the folder
+    of the table), ``label``, and optionally ``sigma`` (standard deviation of the label) and
+    ``split`` (``train`` or ``test``). Other columns are left alone.
+
+    Args:
+        path: the CSV file, UTF-8 and comma-separated.
+        labels: label grid, [K], that the labels must lie within.
+        allow_zero_sigma: whether the target distribution has a limit for sigma = 0.
+
+    Raises:
+        DataError: naming the file and the row (the header is row 1, as a spreadsheet shows it).
+    """
+    root = path.parent.resolve()
+    rows = []
+    for number, fields in _read_fields(path):
+        where = f"{path}, row {number}"
+        label = _number(fields["label"], "label", where)
+        low, high = float(labels[0]), float(labels[-1])
+        if not low <= label <= high:
+            raise DataError(
+                f"{where}: label {label:g} is outside the label grid [{low:g}, {high:g}]; "
+                "correct it or choose --label-min and --label-max"
+            )
+        sigma = _number(fields["sigma"], "sigma", where) if "sigma" in fields else None
+        if sigma is not None and (sigma < 0 or (sigma == 0 and not allow_zero_sigma)):
+            least = ">= 0" if allow_zero_sigma else "> 0 for this kind of target distribution"
+            raise DataError(f"{where}: sigma must be {least}, got {sigma:g}")
+        split = fields.get("split")
+        if split not in (None, "train", "test"):
+            raise DataError(f"{where}: split must be 'train' or 'test', got {split!r}")
+        rows.append(Row(number, _inside(root, fields["path"], where), label, sigma, split))
+    if not rows:
+        raise DataError(f"{path}: the table has no rows below its header")
+    return rows
+
+
+def _read_fields(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            if not header:
+                raise DataError(f"{path}: the file is empty; expected columns path,label[,sigma]")
+            for name in ("path", "label"):
+                if name not in header:
+                    raise DataError(
+                        f"{path}, row 1: no column {name!r}; expected path,label[,sigma], "
+                        f"got {','.join(header)}"
+                    )
+            for number, values in enumerate(reader, start=2):
+                if not values:
+                    continue
+                if len(values) != len(header):
+                    raise DataError(
+                        f"{path}, row {number}: expected {len(header)} fields, got {len(values)}"
+                    )
+                yield number, dict(zip(header, (value.strip() for value in values), strict=True))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; expected columns path,label[,sigma]") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error})") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _number(text: str, name: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where}: {name} must be a finite number, got {text!r}")
+    return value
+
+
+def _inside(root: Path, text: str, where: str) -> Path:
+    """The picture's file, which must lie below `root` also after symbolic links."""
+    named = Path(text)
+    # A drive letter makes a path absolute on Windows alone; refuse it everywhere.
+    if not text or named.is_absolute() or ".." in named.parts or PureWindowsPath(text).drive:
+        raise DataError(
+            f"{where}: path must be relative to the folder of the table and without '..', "
+            f"got {text!r}"
+        )
+    try:
+        resolved = (root / named).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{where}: path {text!r} cannot be resolved ({error})") from error
+    if not resolved.is_relative_to(root):
+        raise DataError(f"{where}: path {text!r} leads outside {root}")
+    return resolved
+
+
+def memory_limit() -> int:
+    """Bytes that the decoded pictures may take: half of the memory, or 4 GiB if not known."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return 4 << 30
+
+
+def load_folder(
+    source: Path,
+    labels: Tensor,
+    *,
+    image_size: int,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    allow_zero_sigma: bool = True,
+    progress: Progress | None = None,
+) -> FaceData:
+    """Read the pictures that a table names; all of them, so that a bad one shows at the start.
+
+    With a column ``split`` that decides what is held out, otherwise a random share of the rows.
+    Training images are zoomed, moved and changed in brightness a little, but not mirrored, since
+    a label may have a side.
+
+    Args:
+        source: a folder with ``labels.csv``, or a CSV file; see `read_table` for its columns.
+        labels: label grid, [K].
+        image_size: height and width of the images, in pixels.
+        test_fraction: share of the rows to hold out, without a column ``split``.
+        seed: selects those rows.
+        allow_zero_sigma: whether a sigma of 0 is accepted.
+        progress: told about every picture.
+
+    Raises:
+        DataError: naming the file and the row.
+    """
+    if not source.exists():
+        raise DataError(
+            f"{source}: no such file or folder; expected head-roll, orl-age, a folder with "
+            f"{TABLE_NAME}, or a CSV file"
+        )
+    table = source / TABLE_NAME if source.is_dir() else source
+    rows = read_table(table, labels, allow_zero_sigma=allow_zero_sigma)
+    needed, limit = len(rows) * 3 * image_size**2, memory_limit()
+    if needed > limit:
+        raise DataError(
+            f"{table}: {len(rows):,} pictures of {image_size} x {image_size} pixels take "
+            f"{needed / 2**30:.1f} GiB, more than half of the memory ({limit / 2**30:.1f} GiB); "
+            "choose a smaller --image-size"
+        )
+    test = _test_rows(table, rows, test_fraction, seed)
+
+    images = torch.empty((len(rows), 3, image_size, image_size), dtype=torch.uint8)
+    for index, row in enumerate(rows):
+        try:
+            images[index] = torch.from_numpy(read_image(row.path, image_size))
+        except DataError as error:
+            raise DataError(f"{table}, row {row.number}: {error}") from error
+        if progress is not None:
+            progress(index + 1, len(rows))
+
+    target = torch.tensor([row.label for row in rows], dtype=torch.float64)
+    sigmas = [row.sigma for row in rows if row.sigma is not None]
+    sigma = torch.tensor(sigmas, dtype=torch.float64) if sigmas else None
+    return FaceData(
+        name=source.resolve().name if source.is_dir() else source.stem,
+        unit="label units",
+        labels=labels,
+        train=Split(images[~test], target[~test], None if sigma is None else sigma[~test]),
+        test=Split(images[test], target[test], None if sigma is None else sigma[test]),
+        augment=augment_photo,
+        baseline=float(target[~test].median()),
+    )
+
+
+def _test_rows(table: Path, rows: list[Row], test_fraction: float, seed: int) -> Tensor:
+    if rows[0].split is None:
+        if len(rows) < 2:
+            raise DataError(f"{table}: a training and a test part need at least 2 rows, got 1")
+        return hold_out(len(rows), test_fraction, seed)
+    test = torch.tensor([row.split == "test" for row in rows])
+    if bool(test.all()) or not bool(test.any()):
+        raise DataError(
+            f"{table}: the column 'split' must hold both 'train' and 'test', "
+            f"got only {rows[0].split!r}"
+        )
+    return test

@@ -1,0 +1,304 @@
+"""The functions behind the modules: the loss, its inference-time expectation, its target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dldl_fast import backends, ops, reference
+from dldl_fast.labels import as_label_grid
+from dldl_fast.options import KINDS, LossOptions
+
+_LOGITS_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class LossTerms(NamedTuple):
+    """The loss and, per row and detached, what it is made of."""
+
+    loss: Tensor
+    """As reduced by `reduction`; the only differentiable member."""
+    divergence: Tensor
+    """D(p || p_hat) without `ld_weight`, [...]."""
+    regression: Tensor
+    """rho(y_hat - y) without `lambda_`, [...]."""
+    expectation: Tensor
+    """y_hat in float64, [...]; NaN for rows left out by `ignore_nan`."""
+
+
+def label_distribution_loss(
+    logits: Tensor,
+    target: Tensor | None = None,
+    *,
+    labels: Tensor | Sequence[float],
+    sigma: float | Tensor = 2.0,
+    weight: Tensor | None = None,
+    target_distribution: Tensor | None = None,
+    lambda_: float = 1.0,
+    ld_weight: float = 1.0,
+    kind: str = "gaussian",
+    divergence: str = "kl",
+    regression: str = "l1",
+    smooth_l1_beta: float = 1.0,
+    reduction: str = "mean",
+    out_of_range: str = "error",
+    ignore_nan: bool = False,
+    validate: bool | str = "auto",
+    backend: str = "auto",
+    return_terms: bool = False,
+) -> Tensor | LossTerms:
+    r"""Label distribution learning with expectation regression, as one fused operation.
+
+    .. math::
+        L_i = w_{ld}\, D(p \,\|\, \hat p) + \lambda\, \rho(\hat y - y), \quad
+        \hat p = \mathrm{softmax}(x), \quad \hat y = \sum_k \hat p_k l_k
+
+    See `dldl_fast.DLDLv2Loss` for the settings, the errors and the sources; the module checks its
+    settings and its label grid once instead of in every call.
+
+    Args:
+        logits: [..., K], float32, float64, bfloat16 or float16, any strides.
+        target: [...], any real dtype, in the unit of the labels. May be left out when
+            ``target_distribution`` is given: its expectation is used then.
+        labels: label grid, K increasing numbers.
+        sigma: standard deviation of the target distribution, a number or [...].
+        weight: row weights, [...].
+        target_distribution: [..., K], for example histograms of ratings; rows are normalised.
+        lambda_: weight of the regression term (Eq. 12).
+        ld_weight: weight of the divergence.
+        kind: shape of the target distribution.
+        divergence: "kl" (Eq. 9) or "ce" (Eq. 13).
+        regression: "l1" (Eq. 11), "l2" or "smooth_l1".
+        smooth_l1_beta: transition point of "smooth_l1".
+        reduction: "mean", "sum" or "none".
+        out_of_range: "error", "clamp" or "keep".
+        ignore_nan: leave rows with a NaN target out.
+        validate: "auto", True or False.
+        backend: "auto", "cpp" or "reference".
+        return_terms: also return the terms per row, from the same pass.
+
+    Returns:
+        The loss, or `LossTerms`. float64 for float64 logits, float32 otherwise.
+
+    Example:
+        >>> x = torch.zeros(2, 5)
+        >>> terms = label_distribution_loss(
+        ...     x, torch.tensor([1.0, 2.0]), labels=range(5), sigma=1.0, return_terms=True)
+        >>> terms.expectation
+        tensor([2., 2.], dtype=torch.float64)
+        >>> terms.regression
+        tensor([1., 0.])
+    """
+    options = LossOptions(
+        lambda_,
+        ld_weight,
+        kind,
+        divergence,
+        regression,
+        smooth_l1_beta,
+        reduction,
+        out_of_range,
+        ignore_nan,
+        validate,
+    )
+    if not isinstance(sigma, Tensor):
+        sigma = check_sigma(sigma, kind)
+    grid = as_label_grid(labels)
+    return apply_loss(
+        logits,
+        target,
+        sigma,
+        weight,
+        target_distribution,
+        grid.to(logits.device),
+        options,
+        backend,
+        return_terms,
+    )
+
+
+def apply_loss(
+    logits: Tensor,
+    target: Tensor | None,
+    sigma: float | Tensor,
+    weight: Tensor | None,
+    target_distribution: Tensor | None,
+    labels: Tensor,
+    options: LossOptions,
+    backend: str,
+    return_terms: bool,
+) -> Tensor | LossTerms:
+    """`label_distribution_loss` with settings and label grid that have been checked before."""
+    lead = _check_logits(logits, len(labels))
+    if target is None and target_distribution is None:
+        raise ValueError("target is missing: give target [...] or target_distribution [..., K]")
+    if target is not None:
+        target = _rows("target", target, logits, lead)
+    if isinstance(sigma, Tensor):
+        sigma = _rows("sigma", sigma, logits, lead)
+    if weight is not None:
+        weight = _rows("weight", weight, logits, lead)
+    if target_distribution is not None:
+        _check_row_tensor("target_distribution", target_distribution, logits, logits.shape)
+        target_distribution = target_distribution.reshape(-1, len(labels))
+        if target_distribution.dtype not in (torch.float32, torch.float64):
+            target_distribution = target_distribution.to(torch.float32)
+    flat = logits if logits.dim() == 2 else logits.reshape(-1, len(labels))
+    inputs = (flat, target, sigma, weight, target_distribution, labels, options)
+    if backends.resolve(backend, logits.device.type) == "reference":
+        loss, terms = reference.label_distribution_loss(*inputs)
+    else:
+        loss, terms = ops.label_distribution_loss(*inputs, return_terms)
+    if options.reduction == "none" and len(lead) != 1:
+        loss = loss.reshape(lead)
+    if not return_terms:
+        return loss
+    divergence, regression, y_hat = (term.reshape(lead) for term in terms)
+    return LossTerms(loss, divergence.to(loss.dtype), regression.to(loss.dtype), y_hat)
+
+
+def expectation(
+    logits: Tensor,
+    labels: Tensor | Sequence[float],
+    *,
+    return_std: bool = False,
+    backend: str = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:
+    r"""Expectation of the predicted distribution, :math:`\hat y = \sum_k \hat p_k l_k`.
+
+    Softmax and sum are one pass; the distribution is not stored. Differentiable.
+
+    Args:
+        logits: [..., K], float32, float64, bfloat16 or float16.
+        labels: label grid, K increasing numbers.
+        return_std: also return the standard deviation of the predicted distribution, a measure
+            of the uncertainty of each prediction, in the unit of the labels.
+        backend: "auto", "cpp" or "reference".
+
+    Returns:
+        [...] in float64, so that an offset of the grid costs no digits; or a pair of them.
+
+    Raises:
+        ValueError: if K is not the number of labels.
+        TypeError: if logits are not floating point.
+
+    Source:
+        Eq. 10.
+
+    Example:
+        >>> expectation(torch.zeros(1, 101), range(101))
+        tensor([50.], dtype=torch.float64)
+    """
+    grid = as_label_grid(labels).to(logits.device)
+    lead = _check_logits(logits, len(grid))
+    flat = logits.reshape(-1, len(grid))
+    chosen = backends.resolve(backend, logits.device.type)
+    module = reference if chosen == "reference" else ops
+    mean, std = module.expectation(flat, grid)
+    mean = mean.reshape(lead)
+    return (mean, std.reshape(lead)) if return_std else mean
+
+
+def label_distribution(
+    target: Tensor,
+    labels: Tensor | Sequence[float],
+    sigma: float | Tensor = 2.0,
+    kind: str = "gaussian",
+) -> Tensor:
+    r"""Target distribution p that the loss compares with, for looking at and testing.
+
+    .. math::
+        p_k = \frac{\exp(-(l_k - y)^2 / 2\sigma^2)}{\sum_j \exp(-(l_j - y)^2 / 2\sigma^2)}
+        \quad \text{for kind "gaussian"}
+
+    Args:
+        target: [...], any real dtype, finite; may lie outside the labels.
+        labels: label grid, K increasing numbers.
+        sigma: standard deviation in the unit of the labels, a number or [...], >= 0
+            (> 0 for "gaussian_pdf").
+        kind: see `dldl_fast.DLDLv2Loss`.
+
+    Returns:
+        [..., K] in float64.
+
+    Raises:
+        ValueError: for a bad sigma, a target that is not finite or an unknown kind.
+
+    Source:
+        Eq. 1, normalised as in the released code; "gaussian_pdf" is Eq. 1 to the letter.
+
+    Example:
+        >>> label_distribution(torch.tensor(1.0), [0, 1, 2], sigma=0.5)
+        tensor([0.1065, 0.7870, 0.1065], dtype=torch.float64)
+    """
+    LossOptions(kind=kind)  # for its check of the name
+    grid = as_label_grid(labels).to(target.device)
+    y = target.detach().to(grid.dtype)
+    if not isinstance(sigma, Tensor):
+        sigma = check_sigma(sigma, kind)
+    s = torch.as_tensor(sigma, dtype=grid.dtype, device=target.device).detach().expand(y.shape)
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError("target must be finite")
+    low = s <= 0 if kind == KINDS[1] else s < 0
+    if bool((low | ~torch.isfinite(s)).any()):
+        raise ValueError(f"sigma must be finite and >= 0 (> 0 for 'gaussian_pdf'), got {s}")
+    return reference.label_distribution(y, grid, s, kind)
+
+
+def check_sigma(sigma: float, kind: str) -> float:
+    """Return sigma as a float, or raise ValueError if no target distribution can have it."""
+    sigma = float(sigma)
+    if kind == "gaussian_pdf" and not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma must be finite and > 0 for kind='gaussian_pdf', got {sigma:g}")
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise ValueError(f"sigma must be finite and >= 0, got {sigma:g}")
+    return sigma
+
+
+def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
+    if logits.dtype not in _LOGITS_DTYPES:
+        raise TypeError(
+            f"logits must be float32, float64, bfloat16 or float16, got {logits.dtype}"
+        )
+    shape = logits.shape
+    if len(shape) == 0 or shape[-1] != n_labels:
+        raise ValueError(
+            f"logits must have shape [..., {n_labels}] to match the {n_labels} labels, "
+            f"got {list(shape)}"
+        )
+    return shape[:-1]
+
+
+def _rows(name: str, value: Tensor, logits: Tensor, lead: torch.Size) -> Tensor:
+    """Check a per-row argument and return it as float32 or float64 [N]."""
+    _check_row_tensor(name, value, logits, lead)
+    if value.dtype not in (torch.float32, torch.float64):
+        value = value.to(torch.float32 if value.is_floating_point() else torch.float64)
+    return value if len(lead) == 1 else value.reshape(-1)
+
+
+def _check_row_tensor(name: str, value: Tensor, logits: Tensor, shape: torch.Size) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor of shape {list(shape)}, got {type(value).__name__}")
+    if value.shape != shape:
+        hint = ""
+        if value.shape == (*shape, 1):
+            hint = f"; use {name}.squeeze(-1)"
+        raise ValueError(
+            f"{name} must have shape {list(shape)} to match logits {list(logits.shape)}, "
+            f"got {list(value.shape)}{hint}"
+        )
+    if value.device != logits.device:
+        raise ValueError(f"{name} must be on {logits.device} like logits, got {value.device}")
+    if value.is_complex():
+        raise TypeError(f"{name} must be real, got {value.dtype}")
+    if value.requires_grad:
+        raise ValueError(
+            f"{name} must not require grad: the loss is differentiated with respect to the logits "
+            f"only; pass {name}.detach()"
+        )

@@ -1,0 +1,227 @@
+"""The compiled ops: loading the library, shapes for tracing, and autograd.
+
+An op is called by one path in eager mode and by another under torch.compile:
+
+- eager: `_LabelDistributionLoss` lets the forward op write the gradient and hands that buffer over
+  in the backward pass, scaled in place. Nothing of size N x K is kept or computed a second time.
+- torch.compile, and a direct call of the op: the formula registered below recomputes the gradient
+  in the backward op, since a compiler may neither see a mutated buffer nor run backward once only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dldl_fast.options import REDUCTIONS, LossOptions
+
+MIN_TORCH = (2, 10)
+
+_Row = Tensor | None
+
+
+def _load() -> str | None:
+    """Load the compiled library; return why that failed, or None."""
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < MIN_TORCH:
+        return (
+            f"torch {torch.__version__} has no stable ABI for the compiled ops: "
+            "install torch >= 2.10 and dldl_fast again"
+        )
+    spec = importlib.util.find_spec("dldl_fast._C")
+    if spec is None or spec.origin is None:
+        return (
+            "the compiled library is not part of this installation: install a C++ compiler and "
+            "run `pip install` again without DLDL_FAST_NO_EXT=1"
+        )
+    try:
+        torch.ops.load_library(spec.origin)
+    except (OSError, RuntimeError) as error:
+        return f"{spec.origin} does not load ({error}): install dldl_fast again beside this torch"
+    return None
+
+
+load_error = _load()
+
+
+def label_distribution_loss(
+    logits: Tensor,
+    target: _Row,
+    sigma: float | Tensor,
+    weight: _Row,
+    target_distribution: Tensor | None,
+    labels: Tensor,
+    options: LossOptions,
+    return_terms: bool,
+) -> tuple[Tensor, Tensor]:
+    """Loss and, if asked for, float64 terms [3, N]; arguments as in the reference."""
+    number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (sigma, None)
+    inputs = (
+        logits,
+        target,
+        number,
+        rows,
+        weight,
+        target_distribution,
+        labels,
+        *options.codes,
+        options.validates(logits.device.type),
+    )
+    if torch.compiler.is_compiling():
+        loss, _, _, terms = torch.ops.dldl_fast.label_distribution_loss(
+            *inputs, return_terms, False
+        )
+        return loss, terms
+    try:
+        if logits.requires_grad and torch.is_grad_enabled():
+            return _LabelDistributionLoss.apply(return_terms, *inputs)  # type: ignore[no-any-return]
+        loss, _, _, terms = _forward(*inputs, return_terms, False)
+    except RuntimeError as error:
+        if (text := str(error)).startswith(VALUE_ERROR):
+            raise ValueError(text.removeprefix(VALUE_ERROR)) from None
+        raise
+    return loss, terms
+
+
+def expectation(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The contract of `reference.expectation`."""
+    return torch.ops.dldl_fast.expectation(logits, labels)  # type: ignore[no-any-return]
+
+
+# The kernel's way to say that an error is about a value given by the user.
+VALUE_ERROR = "ValueError: "
+# Arguments of the ops from `logits` to `validate`; the flags of a call follow them.
+_N_INPUTS = 17
+
+
+def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    # Below autograd: the formula registered for the op would only cost time here.
+    with torch._C._AutoDispatchBelowAutograd():
+        return _forward_op(*args)  # type: ignore[no-any-return]
+
+
+class _LabelDistributionLoss(torch.autograd.Function):
+    """Eager mode: forward writes the unscaled gradient, backward scales it and gives it away."""
+
+    @staticmethod
+    def forward(ctx: Any, return_terms: bool, *inputs: Any) -> tuple[Tensor, Tensor]:
+        loss, ctx.grad_logits, scale, terms = _forward(*inputs, return_terms, True)
+        _save(ctx, inputs, scale)
+        ctx.mark_non_differentiable(terms)
+        ctx.set_materialize_grads(False)
+        return loss, terms
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        grad_logits = None
+        if grad_loss is not None:
+            grad_logits, ctx.grad_logits = ctx.grad_logits, None
+            inputs, scale = _saved(ctx)
+            if grad_logits is None or torch.is_grad_enabled():
+                # A second backward pass, or one that is itself recorded (create_graph=True).
+                grad_logits = torch.ops.dldl_fast.label_distribution_loss_backward(
+                    grad_loss, *inputs
+                )
+            else:
+                _scale(grad_logits, grad_loss, scale, inputs[4])
+        return (None, grad_logits, *_NO_GRADS)
+
+
+_NO_GRADS = (None,) * (_N_INPUTS - 1)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], scale: Tensor) -> None:
+    logits, target, number, *rows, labels = inputs[:7]
+    ctx.save_for_backward(logits, target, *rows, labels, scale)
+    ctx.settings = (number, inputs[7:])
+
+
+def _saved(ctx: Any) -> tuple[tuple[Any, ...], Tensor]:
+    logits, target, *rows, labels, scale = ctx.saved_tensors
+    number, settings = ctx.settings
+    return (logits, target, number, *rows, labels, *settings), scale
+
+
+def _register() -> None:
+    """Shapes for tracing, and autograd for the ops themselves."""
+    library = "dldl_fast"
+
+    @torch.library.register_fake(f"{library}::label_distribution_loss")
+    def _(logits: Tensor, *args: Any) -> tuple[Tensor, ...]:
+        *inputs, return_terms, needs_grad = args
+        reduction = REDUCTIONS[inputs[12]]
+        n, n_labels = logits.shape
+        dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        return (
+            logits.new_empty((n,) if reduction == "none" else (), dtype=dtype),
+            logits.new_empty((n if needs_grad else 0, n_labels)),
+            logits.new_empty((), dtype=torch.float64),
+            logits.new_empty((3, n if return_terms else 0), dtype=torch.float64),
+        )
+
+    @torch.library.register_fake(f"{library}::label_distribution_loss_backward")
+    def _(grad_loss: Tensor, logits: Tensor, *args: Any) -> Tensor:
+        return logits.new_empty(logits.shape)
+
+    @torch.library.register_fake(f"{library}::scale_rows_")
+    def _(grad_logits: Tensor, grad_loss: Tensor, scale: Tensor, weight: _Row) -> None:
+        return None
+
+    @torch.library.register_fake(f"{library}::expectation")
+    def _(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        rows = logits.shape[:1]
+        return logits.new_empty(rows, dtype=torch.float64), logits.new_empty(
+            rows, dtype=torch.float64
+        )
+
+    @torch.library.register_fake(f"{library}::expectation_backward")
+    def _(grad_mean: Tensor, grad_std: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        return logits.new_empty(logits.shape)
+
+    def loss_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _save(ctx, inputs[:_N_INPUTS], output[2])
+        ctx.mark_non_differentiable(*output[1:])
+
+    def loss_backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, _scale = _saved(ctx)
+        grad_logits = torch.ops.dldl_fast.label_distribution_loss_backward(grad_loss, *inputs)
+        return (grad_logits, *[None] * (_N_INPUTS + 1))
+
+    torch.library.register_autograd(
+        f"{library}::label_distribution_loss", loss_backward, setup_context=loss_setup
+    )
+
+    def expectation_setup(ctx: Any, inputs: tuple[Tensor, Tensor], output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    def expectation_backward(ctx: Any, grad_mean: Tensor, grad_std: Tensor) -> tuple[Any, None]:
+        return torch.ops.dldl_fast.expectation_backward(
+            grad_mean, grad_std, *ctx.saved_tensors
+        ), None
+
+    torch.library.register_autograd(
+        f"{library}::expectation", expectation_backward, setup_context=expectation_setup
+    )
+
+    def no_double_backward(name: str) -> None:
+        def raise_error(ctx: Any, *grads: Tensor) -> None:
+            raise RuntimeError(
+                f"double backward through {name} is not supported: its gradient is computed by a "
+                "kernel that has no derivative of its own; use backend='reference' for gradient "
+                "penalties and second derivatives"
+            )
+
+        torch.library.register_autograd(f"{library}::{name}_backward", raise_error)
+
+    no_double_backward("label_distribution_loss")
+    no_double_backward("expectation")
+
+
+if load_error is None:
+    _register()
+    # Bound once: looking an overload up costs more than a small kernel.
+    _forward_op = torch.ops.dldl_fast.label_distribution_loss.default
+    _scale = torch.ops.dldl_fast.scale_rows_.default
