@@ -14,14 +14,6 @@ struct Moments {
   A variance;
 };
 
-template <class A, int W>
-DLDL_FAST_INLINE A lane_sum(Vector<A, W> v) {
-  A lanes[W], sum = 0;
-  std::memcpy(lanes, &v, sizeof(v));
-  for (int i = 0; i < W; ++i) sum += lanes[i];
-  return sum;
-}
-
 // Leaves the exponentials of the row in `e`.
 template <class T, class A, int W>
 DLDL_FAST_INLINE Moments<A> moments(const T* row, const A* labels, const RowVectors<A, W>& vectors,

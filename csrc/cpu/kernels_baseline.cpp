@@ -1,6 +1,7 @@
 // Vectors of 4, which every 64-bit CPU has (SSE2, NEON).
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/kernels.h"
 

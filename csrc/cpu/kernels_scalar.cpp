@@ -1,6 +1,7 @@
 // One value at a time: rows shorter than any vector.
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/kernels.h"
 

@@ -162,6 +162,49 @@ DLDL_FAST_INLINE void set_target(Block<A, W>& block, int r, const RowVectors<A, 
   set_window(block, r, vectors, window);
 }
 
+// The same for H Gaussian rows at once on an equally spaced grid, one lane a row, if the values of
+// all of them are in order and sigma is of the size of the step or above; else false.
+template <int H, class A, int W>
+DLDL_FAST_INLINE bool set_ordinary_targets(Block<A, W>& block, int r0,
+                                           const RowVectors<A, W>& vectors, const LossInputs& in,
+                                           int64_t row0) {
+  using D = Vector<double, H>;
+  const LabelGrid& grid = in.grid;
+  const D y = load_rows<H>(in.target, row0 + r0, 0.0);
+  const D sigma = load_rows<H>(in.sigma, row0 + r0, in.sigma_number);
+  const D weight = load_rows<H>(in.weight, row0 + r0, 1.0);
+  const D zero{}, first = zero + grid.labels[0], last = zero + grid.labels[grid.size - 1];
+  // From half a step on the window has more than kNarrow labels. NaN fails every comparison.
+  const D steps = sigma * grid.inverse_step;
+  const auto in_order = (y >= first) & (y <= last) & (steps >= zero + 0.5) &
+                        (steps <= zero + 1e8) & (weight >= zero) & (weight < zero + kInfinity);
+  if (!all_lanes<H>(in_order)) return false;
+
+  // Where y lies, in labels; any label beside it serves as the nearest one here.
+  const D place = (y - first) * grid.inverse_step;
+  const D span = steps * kTailSigmas + 0.5;
+  const D top = zero + static_cast<double>(grid.size - 1);
+  const D above = place + span + 1;
+  int32_t nearest[H], low[H], high[H];
+  store_truncated<H>(nearest, place + 0.5);
+  store_truncated<H>(low, max(place - span, zero));
+  store_truncated<H>(high, above < top ? above : top);
+  double l_near[H];
+  for (int i = 0; i < H; ++i) {
+    l_near[i] = grid.labels[nearest[i]];
+    block.l_near[r0 + i] = static_cast<const A*>(grid.centred)[nearest[i]];
+    block.status[r0 + i] = RowStatus::kUsed;
+    block.shape[r0 + i] = Shape::kVectors;
+    set_window(block, r0 + i, vectors, Window{low[i], high[i]});
+  }
+  const D delta = load<H>(l_near) - y;
+  store_converted<H>(block.two_delta + r0, delta + delta);
+  store_converted<H>(block.neg_inverse + r0, -0.5 / (sigma * sigma));
+  store_converted<H>(block.target + r0, y - grid.middle);
+  store<H>(block.weight + r0, weight);
+  return true;
+}
+
 // Sums over the labels of one row, still spread over lanes.
 template <class V>
 struct TargetSums {
@@ -342,13 +385,14 @@ DLDL_FAST_INLINE void finish_rows(Block<A, W>& block, const LossInputs& in, Vect
 template <class T, class A, int W>
 DLDL_FAST_INLINE void write_gradient(const Block<A, W>& block, int r,
                                      const RowVectors<A, W>& vectors, const A* labels, const A* e,
-                                     const A* p, bool has_target, T* grad) {
+                                     const A* p, T* grad) {
   using V = Vector<A, W>;
   const A y_hat = block.expectation[r];
   const V a = broadcast<A, W>(block.grad_softmax[r]), b = broadcast<A, W>(block.grad_expectation[r]);
   const V c = broadcast<A, W>(block.grad_target[r]);
+  const bool has_target = block.shape[r] != Shape::kNone;
   const int64_t first = has_target ? block.window_first[r] : vectors.count;
-  const int64_t last = has_target ? block.window_last[r] : vectors.count;
+  const int64_t last = has_target ? block.window_last[r] : -1;
   const V y_hats = broadcast<A, W>(y_hat);
   const auto softmax_part = [&](int64_t k) DLDL_FAST_LAMBDA {
     return load<W>(e + k) * (a + b * (load<W>(labels + k) - y_hats));
@@ -361,7 +405,7 @@ DLDL_FAST_INLINE void write_gradient(const Block<A, W>& block, int r,
   }
   for (; v < full; ++v) store<W>(grad + v * W, softmax_part(v * W));
   V end = softmax_part(k_last);
-  if (last >= full && has_target) end -= c * load<W>(p + k_last);
+  if (last >= full) end -= c * load<W>(p + k_last);
   store<W>(grad + k_last, end);
 }
 
@@ -424,6 +468,43 @@ struct Scratch {
   DLDL_FAST_MEMBER A* target(int r) const { return memory + (rows + r) * stride; }
 };
 
+// Whatever the row's other values are: nothing where it is left out, NaN where it is bad.
+template <class T, class A, int W>
+DLDL_FAST_INLINE void replace_row(Block<A, W>& block, int r, T* grad, int64_t n_labels) {
+  const A nan = static_cast<A>(__builtin_nan(""));
+  const A fill = block.status[r] == RowStatus::kIgnored ? A(0) : nan;
+  block.loss[r] = block.divergence[r] = block.regression[r] = fill;
+  if (block.status[r] == RowStatus::kIgnored) block.expectation[r] = nan;
+  if (grad == nullptr) return;
+  for (int64_t k = 0; k < n_labels; ++k) store<1>(grad + k, fill);
+}
+
+// Eq. 1 to the letter can have no mass at all on the grid: nothing to learn from.
+template <class A, int W>
+DLDL_FAST_INLINE void check_underflow(Block<A, W>& block, const LossInputs& in, int64_t row0,
+                                      Vector<A, W> mass, ChunkResult& result) {
+  A masses[W];
+  store<W>(masses, mass);
+  for (int r = 0; r < block.rows; ++r) {
+    if (block.status[r] != RowStatus::kUsed || block.scale[r] * masses[r] != 0) continue;
+    block.status[r] = RowStatus::kBad;
+    note(result, row0 + r, BadValue::kUnderflow, in.target[row0 + r]);
+  }
+}
+
+template <class A, int W>
+DLDL_FAST_INLINE void write_terms(const Block<A, W>& block, double middle, const LossOutputs& out,
+                                  int64_t row0) {
+  double* divergence = out.terms + row0;
+  double* regression = divergence + out.n_rows;
+  double* expectation = regression + out.n_rows;
+  for (int r = 0; r < block.rows; ++r) {
+    divergence[r] = static_cast<double>(block.divergence[r]);
+    regression[r] = static_cast<double>(block.regression[r]);
+    expectation[r] = middle + static_cast<double>(block.expectation[r]);
+  }
+}
+
 template <class T, class A, int W>
 ChunkResult loss_rows(const LossInputs& in, const LossOutputs& out, int64_t begin, int64_t end,
                       void* memory) {
@@ -436,20 +517,36 @@ ChunkResult loss_rows(const LossInputs& in, const LossOutputs& out, int64_t begi
   const bool needs_target = in.options.ld_weight != 0 || out.terms != nullptr ||
                             (in.target.data == nullptr && in.options.lambda != 0) ||
                             in.options.kind == Kind::kGaussianPdf;
+  // The common case, whose rows are prepared together. H doubles are as wide as W floats.
+  constexpr int H = W > 1 ? W / 2 : 1;
+  const bool gaussian = needs_target && in.options.kind == Kind::kGaussian &&
+                        in.distribution.data == nullptr && in.grid.inverse_step > 0;
   T* grad = static_cast<T*>(out.grad);
   ChunkResult result;
   Block<A, W> block{};
+  Vector<double, H> loss_lanes{}, weight_lanes{};
 
   for (int64_t row0 = begin; row0 < end; row0 += step) {
     block.rows = static_cast<int>(end - row0 < step ? end - row0 : step);
+    for (int r = 0; r < block.rows;) {
+      if constexpr (W > 1) {
+        if (gaussian && r % H == 0 && r + H <= block.rows &&
+            set_ordinary_targets<H>(block, r, vectors, in, row0)) {
+          r += H;
+          continue;
+        }
+      }
+      const Row row = check_row(in, row0 + r, result);
+      set_target(block, r, vectors, in, row, needs_target, scratch.target(r));
+      ++r;
+    }
     V maxima[W], s[W], s_labels[W], mass[W], logits[W], entropy[W], target_labels[W];
     const A* x[W];
     for (int r = block.rows; r < W; ++r) {
       maxima[r] = s[r] = s_labels[r] = mass[r] = logits[r] = entropy[r] = target_labels[r] = V{};
+      block.weight[r] = 0;
     }
     for (int r = 0; r < block.rows; ++r) {
-      const Row row = check_row(in, row0 + r, result);
-      set_target(block, r, vectors, in, row, needs_target, scratch.target(r));
       x[r] = converted<A, W>(row_of<T>(in.logits, in.row_stride, row0 + r), vectors,
                              scratch.exponentials(r));
       maxima[r] = largest(x[r], vectors);
@@ -474,42 +571,37 @@ ChunkResult loss_rows(const LossInputs& in, const LossOutputs& out, int64_t begi
     }
     finish_rows(block, in, V(Transpose<W>::reduce(s, Add{})),
                 V(Transpose<W>::reduce(s_labels, Add{})), sums, needs_target);
+    if (in.options.kind == Kind::kGaussianPdf && in.distribution.data == nullptr) {
+      check_underflow(block, in, row0, sums.mass, result);
+    }
 
-    A masses[W];
-    store<W>(masses, sums.mass);
-    for (int r = 0; r < block.rows; ++r) {
-      const int64_t row = row0 + r;
-      if (in.options.kind == Kind::kGaussianPdf && block.shape[r] != Shape::kGiven) {
-        check_underflow(in, row, block.scale[r] * masses[r] == 0, block.status[r], result);
-      }
-      if (grad != nullptr) {
+    if (grad != nullptr) {
+      for (int r = 0; r < block.rows; ++r) {
         write_gradient(block, r, vectors, labels, scratch.exponentials(r), scratch.target(r),
-                       needs_target && block.shape[r] != Shape::kNone, grad + row * n_labels);
-      }
-      if (block.status[r] != RowStatus::kUsed) {
-        // Whatever the row's other values are: nothing where it is left out, NaN where it is bad.
-        const bool ignored = block.status[r] == RowStatus::kIgnored;
-        const A fill = ignored ? A(0) : static_cast<A>(__builtin_nan(""));
-        block.loss[r] = block.divergence[r] = block.regression[r] = fill;
-        if (ignored) block.expectation[r] = static_cast<A>(__builtin_nan(""));
-        if (grad != nullptr) {
-          for (int64_t k = 0; k < n_labels; ++k) store<1>(grad + row * n_labels + k, fill);
-        }
-      }
-      // A row of weight 0 is left out, also where its loss is inf or NaN.
-      const double weighted =
-          block.weight[r] == 0 ? 0 : block.weight[r] * static_cast<double>(block.loss[r]);
-      result.loss += weighted;
-      result.weight += block.weight[r];
-      if (out.loss != nullptr) static_cast<A*>(out.loss)[row] = static_cast<A>(weighted);
-      if (out.terms != nullptr) {
-        out.terms[row] = static_cast<double>(block.divergence[r]);
-        out.terms[out.n_rows + row] = static_cast<double>(block.regression[r]);
-        out.terms[2 * out.n_rows + row] =
-            in.grid.middle + static_cast<double>(block.expectation[r]);
+                       grad + (row0 + r) * n_labels);
       }
     }
+    for (int r = 0; r < block.rows; ++r) {
+      if (block.status[r] != RowStatus::kUsed) {
+        replace_row(block, r, grad == nullptr ? nullptr : grad + (row0 + r) * n_labels, n_labels);
+      }
+    }
+    for (int r = 0; r < W; r += H) {
+      const auto weight = load<H>(block.weight + r);
+      const auto loss = load_as_double<H>(block.loss + r);
+      // A row of weight 0 is left out, also where its loss is inf or NaN.
+      const Vector<double, H> weighted = weight == Vector<double, H>{} ? weight : weight * loss;
+      loss_lanes += weighted;
+      weight_lanes += weight;
+      store_converted<H>(block.loss + r, weighted);
+    }
+    if (out.loss != nullptr) {
+      std::memcpy(static_cast<A*>(out.loss) + row0, block.loss, block.rows * sizeof(A));
+    }
+    if (out.terms != nullptr) write_terms(block, in.grid.middle, out, row0);
   }
+  result.loss = lane_sum<double, H>(loss_lanes);
+  result.weight = lane_sum<double, H>(weight_lanes);
   return result;
 }
 

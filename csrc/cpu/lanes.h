@@ -188,29 +188,95 @@ DLDL_FAST_MEMBER void store<16>(Half* p, Float<16> v) {
 }
 #endif
 
+// ---- Row scalars in float64 --------------------------------------------------------------------
+
+// Element by element.
+template <class To, class From>
+DLDL_FAST_INLINE To convert(From v) {
+#if defined(__GNUC__)
+  if constexpr (!std::is_arithmetic_v<From>) return __builtin_convertvector(v, To);
+#endif
+  if constexpr (std::is_arithmetic_v<From>) return static_cast<To>(v);
+}
+
+template <int H>
+DLDL_FAST_INLINE Vector<double, H> load_as_double(const float* p) {
+  return convert<Vector<double, H>>(load<H>(p));
+}
+template <int H>
+DLDL_FAST_INLINE Vector<double, H> load_as_double(const double* p) {
+  return load<H>(p);
+}
+
+template <int H>
+DLDL_FAST_INLINE void store_converted(float* p, Vector<double, H> v) {
+  store<H>(p, convert<Float<H>>(v));
+}
+template <int H>
+DLDL_FAST_INLINE void store_converted(double* p, Vector<double, H> v) {
+  store<H>(p, v);
+}
+
+template <int H>
+DLDL_FAST_INLINE void store_truncated(int32_t* p, Vector<double, H> v) {
+  const auto integers = convert<Int<H>>(v);
+  std::memcpy(p, &integers, sizeof(integers));
+}
+
+// The values of rows from row0 on, or one that stands in where there are none.
+template <int H>
+DLDL_FAST_INLINE Vector<double, H> load_rows(const RowValues& values, int64_t row0,
+                                             double otherwise) {
+  if (values.data == nullptr) return broadcast<double, H>(otherwise);
+  return values.is_double ? load_as_double<H>(static_cast<const double*>(values.data) + row0)
+                          : load_as_double<H>(static_cast<const float*>(values.data) + row0);
+}
+
+template <int H, class M>
+DLDL_FAST_INLINE bool all_lanes(M mask) {
+  if constexpr (H == 1) {
+    return mask;
+  } else {
+    int64_t lanes[H], all = -1;
+    std::memcpy(lanes, &mask, sizeof(mask));
+    for (int i = 0; i < H; ++i) all &= lanes[i];
+    return all != 0;
+  }
+}
+
+template <class A, int W>
+DLDL_FAST_INLINE A lane_sum(Vector<A, W> v) {
+  A lanes[W], sum = 0;
+  std::memcpy(lanes, &v, sizeof(v));
+  for (int i = 0; i < W; ++i) sum += lanes[i];
+  return sum;
+}
+
 // ---- Elementary functions ----------------------------------------------------------------------
 
 DLDL_FAST_INLINE double exp(double x) { return std::exp(x); }
 DLDL_FAST_INLINE double log(double x) { return std::log(x); }
 
-// e^x for x <= 0 to within 2 units in the last place, 0 below -87.3 (where it would be subnormal);
-// NaN stays NaN. x = n ln 2 + f, e^f by its minimax polynomial on |f| <= ln(2) / 2.
+// e^x for x <= 0 to within 2 units in the last place, 0 below -87.7 (where it would be subnormal);
+// NaN stays NaN. e^x = 2^n 2^f with integer n and |f| <= 1/2; 2^f by its minimax polynomial, whose
+// terms are paired (Estrin) because the length of the chain is what bounds the kernels' speed.
 template <class V>
 DLDL_FAST_INLINE V exp(V x) {
   using I = Int<sizeof(V) / sizeof(float)>;
-  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const V shifted = x * 1.44269504088896341f + kRounder;
+  constexpr float kLog2E = 1.44269504088896341f;
+  // 1.5 * 2^23: adding it rounds to an integer and leaves that integer, plus the bias 127 of the
+  // exponent, in the low bits.
+  constexpr float kRounder = 12582912.0f + 127.0f;
+  const V bounded = x < -88.0f ? V{} - 88.0f : x;  // n = -127: the factor 2^n becomes 0
+  const V shifted = bounded * kLog2E + kRounder;
   const V n = shifted - kRounder;
-  const V f = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  V p = f * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * f + 8.3334519073e-3f;
-  p = p * f + 4.1665795894e-2f;
-  p = p * f + 1.6666665459e-1f;
-  p = p * f + 5.0000001201e-1f;
-  p = p * (f * f) + (f + 1.0f);
-  const I exponent = bit_cast<I>(shifted) - bit_cast<int32_t>(kRounder);
-  const V scale = bit_cast<V>((exponent + 127) << 23);
-  return x < -87.3f ? V{} : p * scale;
+  const V f = bounded * kLog2E - n;  // with a fused multiply-add, exact up to its one rounding
+  const V f2 = f * f;
+  const V low = f * 0.6931470037f + 1.0f;
+  const V middle = f * 0.05550733581f + 0.2402224243f;
+  const V high = f * 0.001326472731f + 0.009671512991f;
+  const V p = (high * f2 + middle) * f2 + low;
+  return p * bit_cast<V>(bit_cast<I>(shifted) << 23);
 }
 
 // ln x for positive normal x to within 2 units in the last place; inf and NaN give NaN.
@@ -222,7 +288,7 @@ DLDL_FAST_INLINE V log(V x) {
   const I offset = bit_cast<I>(x) - kSqrtHalf;
   const I e = offset >> 23;
   const V f = bit_cast<V>(bit_cast<I>(x) - (e << 23)) - 1.0f;
-  // An integer of up to 8 bits, made a float without a conversion instruction.
+  // A small integer, made a float without a conversion instruction.
   const V exponent = bit_cast<V>(e + 0x4b400000) - 12582912.0f;
   V p = f * 7.0376836292e-2f + -1.1514610310e-1f;
   p = p * f + 1.1676998740e-1f;

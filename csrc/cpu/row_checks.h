@@ -80,13 +80,5 @@ DLDL_FAST_INLINE Row check_row(const LossInputs& in, int64_t i, ChunkResult& res
   return {first, 1, 1, RowStatus::kBad};
 }
 
-// Eq. 1 to the letter can have no mass at all on the grid: no distribution to learn from.
-DLDL_FAST_INLINE void check_underflow(const LossInputs& in, int64_t row, bool underflow,
-                                      RowStatus& status, ChunkResult& result) {
-  if (!underflow || status != RowStatus::kUsed) return;
-  status = RowStatus::kBad;
-  note(result, row, BadValue::kUnderflow, in.target[row]);
-}
-
 }  // namespace
 }  // namespace dldl_fast::DLDL_FAST_ISA
