@@ -77,7 +77,7 @@ def label_distribution_loss(
         return loss, terms
     try:
         if logits.requires_grad and torch.is_grad_enabled():
-            return _LabelDistributionLoss.apply(return_terms, *inputs)  # type: ignore[no-any-return]
+            return _LabelDistributionLoss.apply(logits, inputs[1:], return_terms)  # type: ignore[no-any-return]
         loss, _, _, terms = _forward(*inputs, return_terms, False)
     except RuntimeError as error:
         if (text := str(error)).startswith(VALUE_ERROR):
@@ -106,31 +106,30 @@ def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 class _LabelDistributionLoss(torch.autograd.Function):
     """Eager mode: forward writes the unscaled gradient, backward scales it and gives it away."""
 
+    # Only the logits are differentiated: everything else travels in one tuple, since the cost of a
+    # call grows with the number of its arguments.
     @staticmethod
-    def forward(ctx: Any, return_terms: bool, *inputs: Any) -> tuple[Tensor, Tensor]:
-        loss, ctx.grad_logits, scale, terms = _forward(*inputs, return_terms, True)
-        _save(ctx, inputs, scale)
+    def forward(
+        ctx: Any, logits: Tensor, others: tuple[Any, ...], return_terms: bool
+    ) -> tuple[Tensor, Tensor]:
+        loss, ctx.grad_logits, scale, terms = _forward(logits, *others, return_terms, True)
+        _save(ctx, (logits, *others), scale)
         ctx.mark_non_differentiable(terms)
         ctx.set_materialize_grads(False)
         return loss, terms
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        grad_logits = None
-        if grad_loss is not None:
-            grad_logits, ctx.grad_logits = ctx.grad_logits, None
-            inputs, scale = _saved(ctx)
-            if grad_logits is None or torch.is_grad_enabled():
-                # A second backward pass, or one that is itself recorded (create_graph=True).
-                grad_logits = torch.ops.dldl_fast.label_distribution_loss_backward(
-                    grad_loss, *inputs
-                )
-            else:
-                _scale(grad_logits, grad_loss, scale, inputs[4])
-        return (None, grad_logits, *_NO_GRADS)
-
-
-_NO_GRADS = (None,) * (_N_INPUTS - 1)
+    def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, None, None]:
+        if grad_loss is None:
+            return None, None, None
+        grad_logits, ctx.grad_logits = ctx.grad_logits, None
+        inputs, scale = _saved(ctx)
+        if grad_logits is None or torch.is_grad_enabled():
+            # A second backward pass, or one that is itself recorded (create_graph=True).
+            grad_logits = torch.ops.dldl_fast.label_distribution_loss_backward(grad_loss, *inputs)
+        else:
+            _scale(grad_logits, grad_loss, scale, inputs[4])
+        return grad_logits, None, None
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], scale: Tensor) -> None:
@@ -188,7 +187,7 @@ def _register() -> None:
     def loss_backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         inputs, _scale = _saved(ctx)
         grad_logits = torch.ops.dldl_fast.label_distribution_loss_backward(grad_loss, *inputs)
-        return (grad_logits, *[None] * (_N_INPUTS + 1))
+        return (grad_logits, *[None] * (_N_INPUTS + 1))  # none for the other arguments
 
     torch.library.register_autograd(
         f"{library}::label_distribution_loss", loss_backward, setup_context=loss_setup
