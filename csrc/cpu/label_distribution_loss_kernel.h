@@ -45,8 +45,8 @@ template <class A, int W>
 DLDL_FAST_INLINE void set_window(Block<A, W>& block, int r, const RowVectors<A, W>& vectors,
                                  Window window) {
   int64_t last = window.last / W;
-  // The last vector overlaps its predecessor and is written after it: both, or none.
-  if (last == vectors.count - 2) ++last;
+  // Where the last vector overlaps its predecessor it is written after it: both, or none.
+  if (last == vectors.count - 2 && vectors.overlaps) ++last;
   block.window_first[r] = window.first / W;
   block.window_last[r] = last;
 }

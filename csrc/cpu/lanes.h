@@ -411,9 +411,10 @@ template <class A, int W>
 struct RowVectors {
   int64_t size;
   int64_t count;
+  bool overlaps;
   Vector<A, W> last_fresh;
 
-  explicit RowVectors(int64_t n) : size(n), count((n + W - 1) / W) {
+  explicit RowVectors(int64_t n) : size(n), count((n + W - 1) / W), overlaps(n % W != 0) {
     const A overlap = static_cast<A>(count * W - n);
     last_fresh = iota<A, W>() < overlap ? Vector<A, W>{} : Vector<A, W>{} + A(1);
   }

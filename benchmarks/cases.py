@@ -1,0 +1,48 @@
+"""Which sizes the suite runs; DLDL_FAST_BENCH selects ``all``, ``bars`` or ``smoke``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+import torch
+
+from .bars import BARS
+
+MODES = ("all", "bars", "smoke")
+Case = tuple[int, int, torch.dtype, int]  # rows, labels, dtype of the logits, threads
+Measure = Callable[..., None]  # the fixture of conftest.py
+
+
+def mode() -> str:
+    """How much to run, from DLDL_FAST_BENCH."""
+    value = os.environ.get("DLDL_FAST_BENCH", "all")
+    if value not in MODES:
+        raise pytest.UsageError(f"DLDL_FAST_BENCH must be one of {', '.join(MODES)}, got {value!r}")
+    return value
+
+
+def cases() -> list[Case]:
+    """The cases of the present mode, equal sizes side by side (they share their inputs)."""
+    if mode() == "smoke":
+        return [(128, 101, torch.float32, 1)]
+    if mode() == "bars":
+        sizes = [(bar.rows, bar.labels) for bar in BARS]
+        return [(*size, torch.float32, 1) for size in sizes]
+    rows, labels = (32, 128, 1024, 8192, 65536), (16, 101, 401)
+    return list(product(rows, labels, (torch.float32, torch.bfloat16), (1, 2)))
+
+
+def case_id(value: object) -> str | None:
+    """Readable ids for cases; pytest names the other parameters itself."""
+    if not isinstance(value, tuple):
+        return None
+    rows, labels, dtype, threads = value
+    return f"{rows}x{labels}-{dtype_name(dtype)}-{threads}thr"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")

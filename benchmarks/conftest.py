@@ -1,0 +1,106 @@
+"""The ``measure`` fixture and the closing summary of the benchmark suite."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from .cases import Case, Measure, dtype_name, mode
+from .record import RESULTS, Measurement, Run, append_csv, describe_run, render, with_times
+from .variants import LOSS_VARIANTS, Direction, Step
+
+collect_ignore = ["plot.py"]  # needs matplotlib
+
+MEASUREMENTS = pytest.StashKey[list[Measurement]]()
+RUN = pytest.StashKey[Run]()
+
+
+@pytest.fixture
+def measure(
+    benchmark: BenchmarkFixture, case: Case, direction: Direction, request: pytest.FixtureRequest
+) -> Iterator[Measure]:
+    """``measure(op, variant, make_step, bytes_min, bytes_moved)`` times one step of a variant."""
+    rows, labels, dtype, threads = case
+    if threads > (os.cpu_count() or 1):
+        pytest.skip(f"{threads} threads on a machine with {os.cpu_count()} core(s)")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+
+    def run(
+        op: str, variant: str, make_step: Callable[[], Step], bytes_min: int, bytes_moved: int
+    ) -> None:
+        name = dtype_name(dtype)
+        benchmark.group = f"{op} {direction} {rows}x{labels} {name} {threads} thread(s)"
+        benchmark.extra_info.update(bytes_min=bytes_min)
+        if variant == "dldl_fast":
+            benchmark.extra_info.update(bytes_moved=bytes_moved)
+        with torch.no_grad() if direction == "forward" else nullcontext():
+            step = make_step()
+            for _ in range(3):  # compiles, loads the libraries, and warms the caches
+                step()
+            benchmark(step)
+        if benchmark.stats is None:  # --benchmark-disable: the step ran, untimed
+            return
+        blank = Measurement(op, direction, rows, labels, name, threads, variant)
+        measurement = with_times(blank, benchmark.stats.stats.data, bytes_min)
+        benchmark.extra_info.update(gb_per_s=measurement.gb_per_s)
+        request.config.stash[MEASUREMENTS].append(measurement)
+
+    yield run
+    torch.set_num_threads(before)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note the machine, before its load is ours, and start the list of measurements."""
+    command = ["pytest", *config.invocation_params.args]
+    config.stash[RUN] = describe_run(f"DLDL_FAST_BENCH={mode()} {shlex.join(command)}")
+    config.stash[MEASUREMENTS] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print GB/s and ratios per group, and append to the CSV (not in smoke mode)."""
+    measurements = config.stash[MEASUREMENTS]
+    if not measurements:
+        return
+    terminalreporter.section("dldl_fast beside its rivals")
+    terminalreporter.write_line(
+        "us: median of dldl_fast. GB/s: bytes that must move / time (byte model: variants.py).\n"
+        "eager .. hl_gauss: how many times faster dldl_fast is. clone: its time in clones.\n"
+    )
+    terminalreporter.write_line(summary_table(measurements))
+    terminalreporter.write_line(f"\n{config.stash[RUN]}")
+    if mode() != "smoke":
+        append_csv(RESULTS / "suite.csv", config.stash[RUN], measurements)
+        terminalreporter.write_line(f"\nappended to {RESULTS / 'suite.csv'}")
+
+
+def summary_table(measurements: list[Measurement]) -> str:
+    """One line per group in which dldl_fast was measured."""
+    groups: dict[tuple[object, ...], dict[str, Measurement]] = {}
+    for m in measurements:
+        groups.setdefault(m.group, {})[m.variant] = m
+    rivals = [variant for variant in LOSS_VARIANTS if variant not in ("dldl_fast", "clone")]
+    lines = []
+    for group in groups.values():
+        ours = group.get("dldl_fast")
+        if ours is None:
+            continue
+        line = [f"{ours.op} {ours.direction}", f"{ours.rows} x {ours.labels}", ours.dtype]
+        line += [str(ours.threads), f"{ours.median_us:.1f}", f"{ours.gb_per_s:.2f}"]
+        for rival in rivals:
+            found = rival in group
+            line.append(f"{group[rival].median_us / ours.median_us:.1f}" if found else "-")
+        found = "clone" in group
+        line.append(f"{ours.median_us / group['clone'].median_us:.2f}" if found else "-")
+        lines.append(line)
+    headers = ["op", "N x K", "dtype", "threads", "us", "GB/s", *rivals, "clone"]
+    return render(headers, lines)

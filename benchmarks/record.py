@@ -1,0 +1,120 @@
+"""Measurements, the machine they come from, and the CSV files that keep them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median, quantiles
+
+import cpuinfo
+import rich.box
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import dldl_fast
+
+from .variants import kernel_problem
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One variant on one problem: a time, or (in ``peak_buffers``) a memory figure."""
+
+    op: str
+    direction: str
+    rows: int
+    labels: int
+    dtype: str
+    threads: int = 1
+    variant: str = "dldl_fast"
+    calls: int = 0
+    median_us: float = 0.0
+    q20_us: float = 0.0
+    q80_us: float = 0.0
+    gb_per_s: float = 0.0
+    peak_buffers: float | None = None
+
+    @property
+    def group(self) -> tuple[str, str, int, int, str, int]:
+        """What the variants of one comparison share."""
+        return (self.op, self.direction, self.rows, self.labels, self.dtype, self.threads)
+
+
+def with_times(blank: Measurement, seconds: Sequence[float], bytes_min: int) -> Measurement:
+    """Fill in the time of single calls, as quantiles 20, 50 and 80."""
+    middle = median(seconds)
+    fifths = quantiles(seconds, n=5, method="inclusive")
+    return dataclasses.replace(
+        blank,
+        calls=len(seconds),
+        median_us=round(middle * 1e6, 2),
+        q20_us=round(fifths[0] * 1e6, 2),
+        q80_us=round(fifths[3] * 1e6, 2),
+        gb_per_s=round(bytes_min / middle * 1e-9, 3),
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where, when and with which versions a set of measurements was made."""
+
+    date: str
+    command: str
+    cpu: str
+    cores: int
+    instruction_set: str
+    system: str
+    python: str
+    torch: str
+    dldl_fast: str
+    load_1min: float | None
+
+
+def describe_run(command: str) -> Run:
+    """The present machine and versions; call it before measuring, for the load average."""
+    return Run(
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=command,
+        cpu=cpuinfo.get_cpu_info().get("brand_raw", platform.processor()),
+        cores=os.cpu_count() or 1,
+        instruction_set="" if kernel_problem() else torch.ops.dldl_fast.cpu_capability(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        torch=torch.__version__,
+        dldl_fast=dldl_fast.__version__,
+        load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    )
+
+
+def append_csv(path: Path, run: Run, measurements: Iterable[Measurement]) -> None:
+    """Add the measurements to a CSV, one line each; a new file gets its header first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = [field.name for field in (*dataclasses.fields(run), *dataclasses.fields(Measurement))]
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(dataclasses.asdict(run) | dataclasses.asdict(m) for m in measurements)
+
+
+def render(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; the first two columns to the left, the others to the right."""
+    table = Table(box=rich.box.MARKDOWN)
+    for i, header in enumerate(headers):
+        table.add_column(header, justify="right" if i > 1 else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*map(str, line))
+    console = Console(width=200, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().strip().splitlines())
