@@ -10,8 +10,8 @@
   "bool ignore_nan, bool validate"
 
 STABLE_TORCH_LIBRARY(dldl_fast, m) {
-  // The loss as reduced; the unscaled gradient [N, K] if needs_grad; the factor that the reduction
-  // puts before it; divergence, regression and expectation of each row, [3, N], if return_terms.
+  // The loss as reduced; the gradient [N, K] if needs_grad, before weights; the factor that it still
+  // lacks for the reduction; divergence, regression and expectation of each row, [3, N], if return_terms.
   m.def("label_distribution_loss(" DLDL_FAST_LOSS_INPUTS
         ", bool return_terms, bool needs_grad) -> "
         "(Tensor loss, Tensor grad_logits, Tensor scale, Tensor terms)");

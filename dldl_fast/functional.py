@@ -251,9 +251,9 @@ def label_distribution(
 def check_sigma(sigma: float, kind: str) -> float:
     """Return sigma as a float, or raise ValueError if no target distribution can have it."""
     sigma = float(sigma)
-    if kind == "gaussian_pdf" and not (math.isfinite(sigma) and sigma > 0):
+    if kind == "gaussian_pdf" and not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be finite and > 0 for kind='gaussian_pdf', got {sigma:g}")
-    if not (math.isfinite(sigma) and sigma >= 0):
+    if not 0 <= sigma < math.inf:
         raise ValueError(f"sigma must be finite and >= 0, got {sigma:g}")
     return sigma
 

@@ -58,7 +58,7 @@ def label_grid(label_min: float, label_max: float, label_step: float = 1.0) -> T
             f"and {label_step:g}; pass labels=[...] for a grid of your own"
         )
     # Computed as l_min + k * step and not by repeated addition, so that 1 + 40 * 0.1 is 5.
-    grid = label_min + label_step * torch.arange(count + 1, dtype=torch.float64)
+    grid = label_min + label_step * torch.arange(count + 1, dtype=torch.float64, device="cpu")
     grid[-1] = label_max
     return as_label_grid(grid)
 
@@ -80,7 +80,12 @@ def as_label_grid(labels: Tensor | Sequence[float]) -> Tensor:
         >>> as_label_grid([1, 2, 4, 8])
         tensor([1., 2., 4., 8.], dtype=torch.float64)
     """
-    grid = labels if isinstance(labels, Tensor) else torch.as_tensor(labels, dtype=torch.float64)
+    if isinstance(labels, Tensor):
+        grid = labels
+    else:
+        # As a list, since torch.compile turns no other sequence into a tensor.
+        values = list(labels) if isinstance(labels, Sequence) else labels
+        grid = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     if grid.is_complex() or grid.dtype == torch.bool:
         raise TypeError(f"labels must be real numbers, got dtype {grid.dtype}")
     if grid.requires_grad:
@@ -90,6 +95,11 @@ def as_label_grid(labels: Tensor | Sequence[float]) -> Tensor:
     if not 2 <= len(grid) <= MAX_LABELS:
         raise ValueError(f"labels must hold 2 to {MAX_LABELS:,} values, got {len(grid)}")
     grid = grid.to(torch.float64).contiguous()
+    if torch.compiler.is_compiling():
+        # A graph cannot branch on values: checked when it runs, as a RuntimeError.
+        in_order = (grid[1:] > grid[:-1]).all() & torch.isfinite(grid).all()
+        torch._assert_async(in_order, "labels must be finite and strictly increasing")
+        return grid
     if not bool(torch.isfinite(grid).all()):
         raise ValueError("labels must be finite")
     if not bool((grid[1:] > grid[:-1]).all()):

@@ -133,6 +133,7 @@ class DLDLv2Loss(nn.Module):
         # every device.
         grid = label_grid(label_min, label_max, label_step) if labels is None else labels
         self.labels = as_label_grid(grid)
+        self._labels_in_use = self.labels  # on the device of the last logits
 
     @classmethod
     def official(
@@ -169,9 +170,9 @@ class DLDLv2Loss(nn.Module):
             sigma = self.sigma
         elif not isinstance(sigma, Tensor):
             sigma = check_sigma(sigma, self.options.kind)
-        labels = self.labels
+        labels = self._labels_in_use
         if isinstance(logits, Tensor) and labels.device != logits.device:
-            labels = self.labels = labels.to(logits.device)
+            labels = self._labels_in_use = self.labels.to(logits.device)
         loss = apply_loss(
             logits,
             target,

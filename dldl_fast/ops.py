@@ -104,7 +104,7 @@ def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class _LabelDistributionLoss(torch.autograd.Function):
-    """Eager mode: forward writes the unscaled gradient, backward scales it and gives it away."""
+    """Eager mode: forward writes the gradient, backward scales it in place and gives it away."""
 
     # Only the logits are differentiated: everything else travels in one tuple, since the cost of a
     # call grows with the number of its arguments.

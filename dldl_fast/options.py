@@ -50,9 +50,9 @@ class LossOptions:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}")
         for name in ("lambda_", "ld_weight"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and >= 0, got {value}")
-        if not (math.isfinite(self.smooth_l1_beta) and self.smooth_l1_beta > 0):
+        if not 0 < self.smooth_l1_beta < math.inf:
             raise ValueError(
                 f"smooth_l1_beta must be finite and > 0, got {self.smooth_l1_beta}; "
                 "for a beta of 0 use regression='l1'"

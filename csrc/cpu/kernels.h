@@ -68,6 +68,7 @@ struct LossInputs {
   RowValues weight;
   RowValues distribution;  // [N, K] contiguous
   LossOptions options;
+  double grad_scale;  // factor of all gradients
 };
 
 // Null pointers where a result is not wanted.

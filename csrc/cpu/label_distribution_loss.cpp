@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <tuple>
 
@@ -87,9 +88,22 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
                             static_cast<Reduction>(reduction),
                             static_cast<OutOfRange>(out_of_range),
                             ignore_nan};
-  const LossInputs in{logits.const_data_ptr(), logits.stride(0), grid.grid(),  targets.get(),
-                      sigmas.get(),            sigma_number,     weights.get(), distributions.get(),
-                      options};
+  // Where the mean's 1 / N is known before, the gradient is written with it, and backward has
+  // nothing to do for an incoming 1. Not in float16, where such gradients would vanish.
+  const bool is_mean = options.reduction == Reduction::kMean;
+  const bool scale_now = is_mean && !weight.has_value() && !ignore_nan && n_rows > 0 &&
+                         logits.scalar_type() != ScalarType::Half;
+  const double grad_scale = scale_now ? 1 / static_cast<double>(n_rows) : 1;
+  const LossInputs in{logits.const_data_ptr(),
+                      logits.stride(0),
+                      grid.grid(),
+                      targets.get(),
+                      sigmas.get(),
+                      sigma_number,
+                      weights.get(),
+                      distributions.get(),
+                      options,
+                      grad_scale};
 
   const bool per_row = options.reduction == Reduction::kNone;
   const int64_t n_terms = return_terms ? n_rows : 0;
@@ -118,8 +132,8 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
     total += chunk.weight;
   }
   double scale = 1;
-  if (options.reduction == Reduction::kMean) {
-    scale = total == 0 ? 0 : 1 / total;
+  if (is_mean) {
+    if (!scale_now) scale = total == 0 ? 0 : 1 / total;
     loss = total == 0 ? 0 : loss / total;
   }
   return {per_row ? row_losses : filled(logits, type, loss), grad_logits,
@@ -154,7 +168,8 @@ void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const Tensor& scale
       char* row = data + i * row_bytes;
       if (row_weight == 0) {
         std::memset(row, 0, row_bytes);  // left out, also where its gradient is NaN
-      } else {
+      } else if (row_weight > 0 && row_weight <= std::numeric_limits<double>::max()) {
+        // Any other weight is bad: the row holds NaN already, or the zeros of an ignored row.
         kernel.scale(row, n_labels, common * row_weight * (per_row ? grads[i] : 1));
       }
     }

@@ -362,15 +362,16 @@ DLDL_FAST_INLINE void finish_rows(Block<A, W>& block, const LossInputs& in, Vect
   }
 
   const A lambda = static_cast<A>(options.lambda), ld_weight = static_cast<A>(options.ld_weight);
+  const A grad_scale = static_cast<A>(in.grad_scale);
   V loss{}, grad_softmax{}, grad_expectation{}, grad_target{};
   if (options.ld_weight != 0) {
     loss += ld_weight * divergence;
-    grad_softmax = ld_weight * total * inverse_s;
-    grad_target = ld_weight * scale;
+    grad_softmax = grad_scale * ld_weight * total * inverse_s;
+    grad_target = grad_scale * ld_weight * scale;
   }
   if (options.lambda != 0) {
     loss += lambda * regression;
-    grad_expectation = lambda * slope * inverse_s;
+    grad_expectation = grad_scale * lambda * slope * inverse_s;
   }
   store<W>(block.divergence, divergence);
   store<W>(block.regression, regression);

@@ -10,6 +10,7 @@ namespace {
 // Target mass below e^-25.33 = 1e-11 of the row's largest counts as 0.
 constexpr double kLogTail = -25.328436022934504;
 constexpr double kTail = 1e-11;
+constexpr double kFlatCell = 1e-6;  // change of the density inside a cell that goes for none
 constexpr double kTailSigmas = 7.1173;  // sqrt(-2 kLogTail): so far out is the tail
 
 // Index of the label nearest to y, the lower one on a tie, which is exact where y and the midpoint
@@ -134,9 +135,13 @@ template <class A>
 DLDL_FAST_INLINE double bin_masses(const LabelGrid& grid, double y, double sigma, Window window,
                                    A* p) {
   constexpr double kSqrtHalf = 0.70710678118654752440;
+  constexpr double kTwoDensity = 0.79788456080286535588;  // sqrt(2 / pi), as tails count twice
   const double z_first = (border(grid, 0) - y) / sigma;
   const double z_end = (border(grid, grid.size) - y) / sigma;
   const double z0 = z_first > 0 ? z_first : (z_end < 0 ? -z_end : 0);
+  // Cells much narrower than sigma have masses near 0, scaled up here.
+  const double range = border(grid, grid.size) - border(grid, 0);
+  const double scale = sigma > range ? sigma / range : 1;
   double z = (border(grid, window.first) - y) / sigma;
   double peak = 0;
   double tail = 0, next_tail = 0;
@@ -145,9 +150,16 @@ DLDL_FAST_INLINE double bin_masses(const LabelGrid& grid, double y, double sigma
     const double distance = z_next < 0 ? -z_next : z_next;
     next_tail = std::exp(-(distance - z0) * (distance + z0) / 2) * erfcx(distance * kSqrtHalf);
     if (k >= window.first) {
-      const double mass = z >= 0        ? tail - next_tail
-                          : z_next <= 0 ? next_tail - tail
-                                        : 2 - tail - next_tail;
+      double mass = z >= 0        ? tail - next_tail
+                    : z_next <= 0 ? next_tail - tail
+                                  : 2 - tail - next_tail;
+      // Where the density hardly changes inside the cell, the difference loses its digits.
+      const double centre = std::fabs(z + z_next) / 2;
+      const double width = (border(grid, k + 1) - border(grid, k)) / sigma;
+      if ((1 + centre) * width < kFlatCell) {
+        mass = kTwoDensity * std::exp(-(centre - z0) * (centre + z0) / 2) * width;
+      }
+      mass *= scale;
       p[k - window.first] = static_cast<A>(mass);
       peak = mass > peak ? mass : peak;
     }

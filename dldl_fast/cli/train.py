@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,16 +118,21 @@ def run_request(request: TrainRequest, console: Console) -> bool:
     if data.note:
         console.print(f"[yellow]Note:[/] {data.note}", highlight=False)
     console.print("per epoch: held-out images, in brackets the constant prediction")
-    with _ProgressCallback(console, data, baseline) as callback:
+    with _bar(console) as progress:
         report = run_training(
-            data, criterion, settings, out, callback=callback, command=request.command
+            data,
+            criterion,
+            settings,
+            out,
+            callback=_ProgressCallback(progress, baseline),
+            command=request.command,
         )
     _print_summary(console, report, out)
     return bool(report.metrics["interrupted"])
 
 
 def _load(request: TrainRequest, labels: Tensor, console: Console) -> FaceData:
-    with _progress(console) as progress:
+    with _bar(console) as progress:
         task = progress.add_task("reading images", total=None, loss="")
         return load_data(
             request.data,
@@ -138,8 +145,10 @@ def _load(request: TrainRequest, labels: Tensor, console: Console) -> FaceData:
         )
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
+@contextmanager
+def _bar(console: Console) -> Iterator[Progress]:
+    """A progress bar, not drawn where the output goes to a file or a pipe."""
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -148,22 +157,16 @@ def _progress(console: Console) -> Progress:
         console=console,
         transient=True,
     )
+    with progress if console.is_interactive else nullcontext():
+        yield progress
 
 
 class _ProgressCallback(Callback):
     """A bar over all steps, and a line for every finished epoch."""
 
-    def __init__(self, console: Console, data: FaceData, baseline: tuple[float, float]) -> None:
-        self._progress = _progress(console)
-        self._unit = data.unit
+    def __init__(self, progress: Progress, baseline: tuple[float, float]) -> None:
+        self._progress = progress
         self._baseline = baseline
-
-    def __enter__(self) -> _ProgressCallback:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
     def on_start(self, epochs: int, steps_per_epoch: int) -> None:
         self._epochs = epochs

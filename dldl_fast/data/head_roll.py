@@ -54,7 +54,8 @@ def turn(images: Tensor, degrees: Tensor, scale: Tensor | None = None) -> Tensor
     theta[:, 1, 0] = length * angle.sin()
     theta[:, 0, 1] = -theta[:, 1, 0]
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    turned = F.grid_sample(images, grid, align_corners=False)
+    # "border", or the outermost half pixels would fade to black.
+    turned = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     centre = (torch.arange(size, device=images.device) + 0.5) * (2.0 / size) - 1.0
     inside = centre[:, None].square() + centre.square() < MASK_RADIUS**2
     return turned * inside

@@ -43,7 +43,7 @@ class TrainSettings:
         ValueError: naming the setting that makes no sense.
     """
 
-    epochs: int = 30
+    epochs: int = 24
     batch_size: int = 32
     learning_rate: float = 1e-3
     seed: int = 0

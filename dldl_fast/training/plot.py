@@ -61,7 +61,7 @@ def plot_training(
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
 
-    probabilities = logits.double().softmax(1)
+    labels, probabilities = data.labels.numpy(), logits.double().softmax(1).numpy()
     prediction = functional.expectation(logits, data.labels)
     examples = _examples((prediction - data.test.target).abs())
     cells = bottom.subplots(2, len(examples), height_ratios=(1.0, 1.0), squeeze=False)
@@ -70,9 +70,11 @@ def plot_training(
         sigma = criterion.sigma if data.test.sigma is None else float(data.test.sigma[index])
         target_distribution = functional.label_distribution(
             data.test.target[index : index + 1], data.labels, sigma, criterion.options.kind
-        )[0]
+        )[0].numpy()
         picture, curve = cells[0][column], cells[1][column]
-        picture.imshow(data.test.images[index].permute(1, 2, 0), cmap="gray", vmin=0, vmax=255)
+        picture.imshow(
+            data.test.images[index].permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=255
+        )
         picture.set_axis_off()
         error = abs(float(prediction[index]) - target)
         picture.set_title(
@@ -80,11 +82,9 @@ def plot_training(
             f"error {error:.1f}, larger than {_QUANTILES[column]:.0%} of the errors",
             fontsize=9,
         )
-        curve.fill_between(data.labels, probabilities[index], color=_BLUE, alpha=0.35, linewidth=0)
-        curve.plot(data.labels, probabilities[index], color=_BLUE, label="predicted distribution")
-        curve.plot(
-            data.labels, target_distribution, color=_ORANGE, label="target distribution", lw=1.2
-        )
+        curve.fill_between(labels, probabilities[index], color=_BLUE, alpha=0.35, linewidth=0)
+        curve.plot(labels, probabilities[index], color=_BLUE, label="predicted distribution")
+        curve.plot(labels, target_distribution, color=_ORANGE, label="target distribution", lw=1.2)
         curve.axvline(target, color=_INK, linestyle=":", lw=1.2, label="true label")
         _tidy(curve)
         curve.set(xlabel=data.unit, yticks=[], ylim=(0, None))

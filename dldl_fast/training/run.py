@@ -34,6 +34,8 @@ METRICS_NAME = "metrics.json"
 HISTORY_NAME = "history.csv"
 PLOT_NAME = "training.png"
 
+_LOSS_SETTINGS = ("lambda_", "ld_weight", "kind", "divergence", "regression", "smooth_l1_beta")
+
 
 @dataclass(frozen=True)
 class RunReport:
@@ -171,7 +173,7 @@ def _config(
     return {
         "image": {"size": data.test.images.shape[-1], "mean": MEAN, "std": STD},
         "loss": {
-            **criterion.options._asdict(),
+            **{name: getattr(criterion.options, name) for name in _LOSS_SETTINGS},
             "sigma": None if data.train.sigma is not None else criterion.sigma,
             "backend": criterion.backend,
         },
