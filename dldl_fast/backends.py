@@ -6,6 +6,7 @@ the plain-torch reference, which runs everywhere.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -67,9 +68,13 @@ def resolve(requested: str, device_type: str) -> str:
         ValueError: if an unknown backend was named.
         RuntimeError: if the one that was named cannot serve, with the reason.
     """
-    origin = "backend"
-    if requested == "auto":
-        requested, origin = os.environ.get(VARIABLE) or "auto", VARIABLE
+    if requested != "auto":
+        return _resolve(requested, "backend", device_type, ops.load_error)
+    return _resolve(os.environ.get(VARIABLE) or "auto", VARIABLE, device_type, ops.load_error)
+
+
+@functools.lru_cache
+def _resolve(requested: str, origin: str, device_type: str, _load_error: str | None) -> str:
     check_name(requested, origin)
     if requested != "auto":
         if reason := _cannot_serve(requested, device_type):

@@ -154,7 +154,7 @@ def apply_loss(
         loss, terms = ops.label_distribution_loss(*inputs, return_terms)
     if options.reduction == "none" and len(lead) != 1:
         loss = loss.reshape(lead)
-    if not return_terms:
+    if not return_terms or terms is None:
         return loss
     divergence, regression, y_hat = (term.reshape(lead) for term in terms)
     return LossTerms(loss, divergence.to(loss.dtype), regression.to(loss.dtype), y_hat)

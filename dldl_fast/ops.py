@@ -56,7 +56,7 @@ def label_distribution_loss(
     labels: Tensor,
     options: LossOptions,
     return_terms: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Loss and, if asked for, float64 terms [3, N]; arguments as in the reference."""
     number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (sigma, None)
     inputs = (
@@ -77,7 +77,8 @@ def label_distribution_loss(
         return loss, terms
     try:
         if logits.requires_grad and torch.is_grad_enabled():
-            return _LabelDistributionLoss.apply(logits, inputs[1:], return_terms)  # type: ignore[no-any-return]
+            result = _LabelDistributionLoss.apply(logits, inputs[1:], return_terms)
+            return result if return_terms else (result, None)
         loss, _, _, terms = _forward(*inputs, return_terms, False)
     except RuntimeError as error:
         if (text := str(error)).startswith(VALUE_ERROR):
@@ -106,20 +107,24 @@ def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 class _LabelDistributionLoss(torch.autograd.Function):
     """Eager mode: forward writes the gradient, backward scales it in place and gives it away."""
 
-    # Only the logits are differentiated: everything else travels in one tuple, since the cost of a
-    # call grows with the number of its arguments.
+    # Only the logits are differentiated: everything else travels in one tuple, and terms are
+    # returned only if asked for, since every argument and result costs time.
     @staticmethod
     def forward(
         ctx: Any, logits: Tensor, others: tuple[Any, ...], return_terms: bool
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         loss, ctx.grad_logits, scale, terms = _forward(logits, *others, return_terms, True)
         _save(ctx, (logits, *others), scale)
-        ctx.mark_non_differentiable(terms)
         ctx.set_materialize_grads(False)
+        if not return_terms:
+            return loss
+        ctx.mark_non_differentiable(terms)
         return loss, terms
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor | None, _: None) -> tuple[Tensor | None, None, None]:
+    def backward(
+        ctx: Any, grad_loss: Tensor | None, *_: None
+    ) -> tuple[Tensor | None, None, None]:
         if grad_loss is None:
             return None, None, None
         grad_logits, ctx.grad_logits = ctx.grad_logits, None

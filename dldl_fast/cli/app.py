@@ -80,7 +80,7 @@ def train(
     ] = 0.2,
     epochs: Annotated[
         int, typer.Option(min=1, help="Passes over the images.", rich_help_panel=_TRAINING)
-    ] = 40,
+    ] = 24,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images per step.", rich_help_panel=_TRAINING)
     ] = 32,

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator
+
+from dldl_fast.data import DataError, folder, images, load_data
+from dldl_fast.data.images import read_image
+from dldl_fast.labels import label_grid
+
+Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
+
+LABELS = label_grid(0, 10)
+
+
+def load(source: Path, **settings):
+    return load_data(str(source), LABELS, image_size=32, **settings)
+
+
+def test_pictures_labels_and_sigmas_stay_together(write_folder):
+    sigma = [0.5, 0.25, 2.0, 0.0, 1.0]
+    source = write_folder([1, 2.5, 0, 10, 7], extra={"sigma": sigma, "remark": list("abcde")})
+    told = []
+    data = load(source, test_fraction=0.4, progress=lambda done, total: told.append((done, total)))
+    assert told == [(i, 5) for i in range(1, 6)]
+    assert (len(data.train), len(data.test)) == (3, 2)
+    seen = {}
+    for part in (data.train, data.test):
+        for picture, target, deviation in zip(part.images, part.target, part.sigma, strict=True):
+            assert (picture == round(20 * target.item())).all()
+            seen[target.item()] = deviation.item()
+    assert seen == {1: 0.5, 2.5: 0.25, 0: 2.0, 10: 0.0, 7: 1.0}
+    assert data.baseline in data.train.target
+    assert data.name == "my faces"
+
+
+def test_csv_path_and_no_sigma(write_folder):
+    data = load(write_folder([1, 2, 3]) / "labels.csv", test_fraction=0.34)
+    assert data.train.sigma is None
+    assert data.name == "labels"
+
+
+def test_split_by_seed(write_folder):
+    source = write_folder(list(range(10)))
+    held_out = [tuple(load(source, seed=seed).test.target.tolist()) for seed in (0, 0, 1, 2, 3, 4)]
+    assert held_out[0] == held_out[1]
+    assert len(set(held_out)) > 1
+    assert {len(rows) for rows in held_out} == {2}
+
+
+def test_split_by_column(write_folder):
+    source = write_folder([1, 2, 3], extra={"split": ["test", "train", "test"]})
+    data = load(source)
+    assert data.test.target.tolist() == [1, 3]
+    assert data.train.target.tolist() == [2]
+
+
+def test_spreadsheet_habits(write_folder):
+    source = write_folder([1, 2])
+    table = source / "labels.csv"
+    table.write_bytes(b"\xef\xbb\xbfpath, label\r\n0.png, 1\r\n\r\n1.png ,2\r\n")
+    assert sorted(load(source, test_fraction=0.5).train.target.tolist() + [1, 2]) in (
+        [1, 1, 2],
+        [1, 2, 2],
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", r"labels\.csv: the file is empty; expected columns path,label"),
+        ("path,label\n", r"labels\.csv: the table has no rows"),
+        ("file,label\n0.png,1\n", r"labels\.csv, row 1: no column 'path'.*got file,label"),
+        ("path,age\n0.png,1\n", r"labels\.csv, row 1: no column 'label'.*got path,age"),
+        ("path,label\n0.png,1\n1.png\n", r"labels\.csv, row 3: expected 2 fields, got 1"),
+        ("path,label\n0.png,old\n", r"row 2: label must be a finite number, got 'old'"),
+        ("path,label\n0.png,\n", r"row 2: label must be a finite number, got ''"),
+        ("path,label\n0.png,1\n\n1.png,nan\n", r"row 4: label must be a finite number, got 'nan'"),
+        ("path,label\n0.png,inf\n", r"row 2: label must be a finite number"),
+        ("path,label\n0.png,10.5\n", r"row 2: label 10\.5 is outside the label grid \[0, 10\]"),
+        ("path,label,sigma\n0.png,1,-2\n", r"row 2: sigma must be >= 0, got -2"),
+        ("path,label,sigma\n0.png,1,x\n", r"row 2: sigma must be a finite number, got 'x'"),
+        ("path,label,split\n0.png,1,val\n", r"row 2: split must be 'train' or 'test', got 'val'"),
+        ("path,label,split\n0.png,1,test\n", r"'split' must hold both .*got only 'test'"),
+        ("path,label\n0.png,1\n", r"at least 2 rows, got 1"),
+        ("path,label\n0.png,1\nnone.png,2\n", r"labels\.csv, row 3: .*none\.png: no such file"),
+        ("path,label\n0.png,1\n.,2\n", r"row 3: .*no such file"),
+        ("path,label\n0.png,1\nlabels.csv,2\n", r"row 3: .*labels\.csv: not a readable picture"),
+        ("path,label\n,1\n", r"row 2: path must be relative"),
+        ("path,label\n../0.png,1\n", r"row 2: path must be relative .* without '\.\.'"),
+        ("path,label\na/../../0.png,1\n", r"row 2: path must be relative"),
+        ("path,label\n/etc/passwd,1\n", r"row 2: path must be relative"),
+        ("path,label\nC:\\x.png,1\n", r"row 2: path must be relative"),
+        ('path,label\n"0.png,1\n', r"labels\.csv: cannot be read"),
+    ],
+)
+def test_bad_tables(write_folder, table, message):
+    source = write_folder([1, 2])
+    (source / "labels.csv").write_text(table, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        load(source)
+
+
+def test_a_table_that_is_not_text(write_folder):
+    source = write_folder([1, 2])
+    (source / "labels.csv").write_bytes(b"path,label\n\xff\xfe.png,1\n")
+    with pytest.raises(DataError, match=r"labels\.csv: not UTF-8 text"):
+        load(source)
+
+
+def test_zero_sigma_where_the_target_has_no_limit(write_folder):
+    source = write_folder([1, 2], extra={"sigma": [1, 0]})
+    with pytest.raises(DataError, match=r"row 3: sigma must be > 0 for this kind"):
+        load(source, allow_zero_sigma=False)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder; expected head-roll, orl-age"):
+        load(tmp_path / "nothing")
+    with pytest.raises(DataError, match=r"labels\.csv: no such file"):
+        load(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_links_must_not_lead_outside(write_folder, tmp_path):
+    source = write_folder([1, 2])
+    (tmp_path / "secret.png").write_bytes((source / "0.png").read_bytes())
+    (source / "link.png").symlink_to(tmp_path / "secret.png")
+    (source / "inner.png").symlink_to("0.png")
+    table = source / "labels.csv"
+    table.write_text("path,label\n0.png,1\ninner.png,1\n")
+    assert len(load(source).train) == 1
+    table.write_text("path,label\n0.png,1\nlink.png,2\n")
+    with pytest.raises(DataError, match=r"row 3: path 'link\.png' leads outside"):
+        load(source)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_opened(write_folder):
+    source = write_folder([1, 2])
+    (source / "1.png").unlink()
+    os.mkfifo(source / "1.png")
+    with pytest.raises(DataError, match=r"row 3: .*no such file"):
+        load(source)
+
+
+def test_damaged_picture(write_folder):
+    source = write_folder([1, 2])
+    path = source / "1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"labels\.csv, row 3: .*1\.png: not a readable picture"):
+        load(source)
+
+
+def test_sizes_are_bounded_before_decoding(tmp_path):
+    path = tmp_path / "huge.png"
+
+    def header(width: int, height: int) -> bytes:
+        body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+        data = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+        return b"\x89PNG\r\n\x1a\n" + chunk + data
+
+    path.write_bytes(header(8000, 7000))  # below Pillow's limit, above ours
+    with pytest.raises(DataError, match=r"huge\.png: 8000 x 7000 pixels, more than the limit"):
+        read_image(path, 32)
+    path.write_bytes(header(60_000, 60_000))  # Pillow's own guard
+    with pytest.raises(DataError, match=r"huge\.png: .*decompression bomb"):
+        read_image(path, 32)
+
+
+def test_memory_is_bounded_before_reading(write_folder, monkeypatch):
+    source = write_folder([1, 2])
+    monkeypatch.setattr(folder, "memory_limit", lambda: 2 * 3 * 32 * 32 - 1)
+    monkeypatch.setattr(folder, "read_image", lambda *_: pytest.fail("was read"))
+    with pytest.raises(DataError, match="2 pictures of 32 x 32 pixels take"):
+        load(source)
+
+
+def test_more_than_eight_bits_are_refused(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"deep\.png: pixels of mode 'I;16'; expected 8 bits"):
+        read_image(path, 32)
+
+
+def test_formats_that_start_programs_are_refused(tmp_path):
+    path = tmp_path / "drawing.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n")
+    with pytest.raises(DataError, match="not a readable picture"):
+        read_image(path, 32)
+
+
+def test_exif_orientation_middle_square_and_channels(tmp_path):
+    pixels = np.zeros((80, 40, 3), np.uint8)
+    pixels[:40, :, 0] = 200  # upper half red
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise: the upper half becomes the right half
+    path = tmp_path / "phone.png"
+    Image.fromarray(pixels).save(path, exif=exif)
+    picture = read_image(path, 40)
+    assert picture.shape == (3, 40, 40)
+    assert (picture[0, :, 22:] == 200).all()
+    assert (picture[0, :, :18] == 0).all()
+    assert (picture[1:] == 0).all()
+    grey = read_image(path, 40, grey=True)
+    assert grey.shape == (1, 40, 40)
+    assert (grey[0, :, 22:] == round(0.299 * 200)).all()
+
+
+def test_scaling_averages(tmp_path):
+    path = tmp_path / "checker.png"
+    board = np.indices((256, 256)).sum(0) % 2 * 255
+    Image.fromarray(board.astype(np.uint8)).save(path)
+    assert (np.abs(read_image(path, 32)[0].astype(int) - 127) <= 1).all()
+
+
+def test_normalise_is_per_channel():
+    picture = torch.tensor([[0.0, 1.0]]).reshape(1, 1, 1, 2)
+    actual = images.normalise(picture)
+    for channel in range(3):
+        expected = (torch.tensor([0.0, 1.0]) - images.MEAN[channel]) / images.STD[channel]
+        torch.testing.assert_close(actual[0, channel, 0], expected)
+
+
+def test_training_images_of_a_folder_are_never_mirrored(write_folder):
+    data = load(write_folder([1, 2, 3]))
+    ramp = torch.linspace(0, 1, 32).expand(64, 3, 32, 32)
+    changed, target = data.augment(ramp, torch.arange(64.0), Generator().manual_seed(0))
+    assert torch.equal(target, torch.arange(64.0))
+    assert (changed[..., -1] > changed[..., 0]).all()
+    assert not torch.equal(changed[0], changed[1])
+    # Less than the shift, the zoom and the brightness can do together.
+    assert (changed - ramp).abs().max() < 0.4
