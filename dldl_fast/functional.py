@@ -106,14 +106,13 @@ def label_distribution_loss(
     )
     if not isinstance(sigma, Tensor):
         sigma = check_sigma(sigma, kind)
-    grid = as_label_grid(labels)
     return apply_loss(
         logits,
         target,
         sigma,
         weight,
         target_distribution,
-        grid.to(logits.device),
+        _grid_beside(logits, labels),
         options,
         backend,
         return_terms,
@@ -192,7 +191,7 @@ def expectation(
         >>> expectation(torch.zeros(1, 101), range(101))
         tensor([50.], dtype=torch.float64)
     """
-    grid = as_label_grid(labels).to(logits.device)
+    grid = _grid_beside(logits, labels)
     lead = _check_logits(logits, len(grid))
     flat = logits.reshape(-1, len(grid))
     chosen = backends.resolve(backend, logits.device.type)
@@ -258,6 +257,12 @@ def check_sigma(sigma: float, kind: str) -> float:
     return sigma
 
 
+def _grid_beside(logits: Tensor, labels: Tensor | Sequence[float]) -> Tensor:
+    grid = as_label_grid(labels)
+    # What is no tensor gets its error from _check_logits.
+    return grid.to(logits.device) if isinstance(logits, Tensor) else grid
+
+
 def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:
     if not isinstance(logits, Tensor):
         raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
@@ -277,7 +282,7 @@ def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:
 def _rows(name: str, value: Tensor, logits: Tensor, lead: torch.Size) -> Tensor:
     """Check a per-row argument and return it as float32 or float64 [N]."""
     _check_row_tensor(name, value, logits, lead)
-    if value.dtype not in (torch.float32, torch.float64):
+    if value.dtype != torch.float32 and value.dtype != torch.float64:
         value = value.to(torch.float32 if value.is_floating_point() else torch.float64)
     return value if len(lead) == 1 else value.reshape(-1)
 

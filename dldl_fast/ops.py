@@ -59,27 +59,18 @@ def label_distribution_loss(
 ) -> tuple[Tensor, Tensor | None]:
     """Loss and, if asked for, float64 terms [3, N]; arguments as in the reference."""
     number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (sigma, None)
-    inputs = (
-        logits,
-        target,
-        number,
-        rows,
-        weight,
-        target_distribution,
-        labels,
-        *options.codes,
-        options.validates(logits.device.type),
-    )
+    validate = options.validates(logits.device.type)
+    others = (target, number, rows, weight, target_distribution, labels, *options.codes, validate)
     if torch.compiler.is_compiling():
         loss, _, _, terms = torch.ops.dldl_fast.label_distribution_loss(
-            *inputs, return_terms, False
+            logits, *others, return_terms, False
         )
         return loss, terms
     try:
         if logits.requires_grad and torch.is_grad_enabled():
-            result = _LabelDistributionLoss.apply(logits, inputs[1:], return_terms)
+            result = _LabelDistributionLoss.apply(logits, others, return_terms)
             return result if return_terms else (result, None)
-        loss, _, _, terms = _forward(*inputs, return_terms, False)
+        loss, _, _, terms = _forward(logits, *others, return_terms, False)
     except RuntimeError as error:
         if (text := str(error)).startswith(VALUE_ERROR):
             raise ValueError(text.removeprefix(VALUE_ERROR)) from None
@@ -94,8 +85,6 @@ def expectation(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 # The kernel's way to say that an error is about a value given by the user.
 VALUE_ERROR = "ValueError: "
-# Arguments of the ops from `logits` to `validate`; the flags of a call follow them.
-_N_INPUTS = 17
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -114,7 +103,7 @@ class _LabelDistributionLoss(torch.autograd.Function):
         ctx: Any, logits: Tensor, others: tuple[Any, ...], return_terms: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         loss, ctx.grad_logits, scale, terms = _forward(logits, *others, return_terms, True)
-        _save(ctx, (logits, *others), scale)
+        _save(ctx, logits, others, scale)
         ctx.set_materialize_grads(False)
         if not return_terms:
             return loss
@@ -128,25 +117,27 @@ class _LabelDistributionLoss(torch.autograd.Function):
         if grad_loss is None:
             return None, None, None
         grad_logits, ctx.grad_logits = ctx.grad_logits, None
-        inputs, scale = _saved(ctx)
         if grad_logits is None or torch.is_grad_enabled():
             # A second backward pass, or one that is itself recorded (create_graph=True).
-            grad_logits = torch.ops.dldl_fast.label_distribution_loss_backward(grad_loss, *inputs)
+            grad_logits = _recompute(ctx, grad_loss)
         else:
-            _scale(grad_logits, grad_loss, scale, inputs[4])
+            weight, scale = ctx.saved_tensors[3::2]
+            _scale(grad_logits, grad_loss, scale, weight)
         return grad_logits, None, None
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], scale: Tensor) -> None:
-    logits, target, number, *rows, labels = inputs[:7]
-    ctx.save_for_backward(logits, target, *rows, labels, scale)
-    ctx.settings = (number, inputs[7:])
+def _save(ctx: Any, logits: Tensor, others: tuple[Any, ...], scale: Tensor) -> None:
+    target, number, sigma, weight, target_distribution, labels, *settings = others
+    ctx.save_for_backward(logits, target, sigma, weight, target_distribution, scale)
+    ctx.settings = number, labels, settings
 
 
-def _saved(ctx: Any) -> tuple[tuple[Any, ...], Tensor]:
-    logits, target, *rows, labels, scale = ctx.saved_tensors
-    number, settings = ctx.settings
-    return (logits, target, number, *rows, labels, *settings), scale
+def _recompute(ctx: Any, grad_loss: Tensor) -> Tensor:
+    logits, target, sigma, weight, target_distribution, _ = ctx.saved_tensors
+    number, labels, settings = ctx.settings
+    return torch.ops.dldl_fast.label_distribution_loss_backward(  # type: ignore[no-any-return]
+        grad_loss, logits, target, number, sigma, weight, target_distribution, labels, *settings
+    )
 
 
 def _register() -> None:
@@ -186,13 +177,13 @@ def _register() -> None:
         return logits.new_empty(logits.shape)
 
     def loss_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _save(ctx, inputs[:_N_INPUTS], output[2])
+        logits, *others = inputs
+        _save(ctx, logits, tuple(others[:-2]), output[2])
         ctx.mark_non_differentiable(*output[1:])
 
     def loss_backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, _scale = _saved(ctx)
-        grad_logits = torch.ops.dldl_fast.label_distribution_loss_backward(grad_loss, *inputs)
-        return (grad_logits, *[None] * (_N_INPUTS + 1))  # none for the other arguments
+        # Of 19 arguments the first one is differentiated.
+        return (_recompute(ctx, grad_loss), *[None] * 18)
 
     torch.library.register_autograd(
         f"{library}::label_distribution_loss", loss_backward, setup_context=loss_setup

@@ -164,7 +164,8 @@ def label_distribution_loss(
     error = centred_expectation - (y - middle).to(acc)
     regression = _rho(error, options)  # Eq. 11
 
-    loss = torch.zeros_like(divergence)
+    # 0, also where the divergence is inf, and a function of the logits even if both terms are off.
+    loss = divergence.masked_fill(torch.ones_like(bad), 0.0)
     if options.ld_weight != 0:
         loss = loss + options.ld_weight * divergence
     if options.lambda_ != 0:

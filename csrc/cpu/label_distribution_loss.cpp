@@ -12,8 +12,6 @@
 namespace dldl_fast {
 namespace {
 
-using torch::stable::new_empty;
-
 std::string format(double value) {
   char text[32];
   std::snprintf(text, sizeof(text), "%g", value);
@@ -55,7 +53,7 @@ struct Results {
 };
 
 Tensor filled(const Tensor& like, ScalarType type, double value) {
-  Tensor scalar = new_empty(like, {}, type);
+  Tensor scalar = new_tensor(like, type, {});
   if (type == ScalarType::Double) {
     *scalar.mutable_data_ptr<double>() = value;
   } else {
@@ -107,9 +105,9 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
 
   const bool per_row = options.reduction == Reduction::kNone;
   const int64_t n_terms = return_terms ? n_rows : 0;
-  Tensor row_losses = new_empty(logits, {per_row ? n_rows : 0}, type);
-  Tensor grad_logits = new_empty(logits, {needs_grad ? n_rows : 0, n_labels});
-  Tensor terms = new_empty(logits, {3, n_terms}, ScalarType::Double);
+  Tensor row_losses = per_row ? new_tensor(logits, type, {n_rows}) : logits;
+  Tensor grad_logits = new_tensor(logits, logits.scalar_type(), {needs_grad ? n_rows : 0, n_labels});
+  Tensor terms = new_tensor(logits, ScalarType::Double, {3, n_terms});
   const LossOutputs out{per_row ? row_losses.mutable_data_ptr() : nullptr,
                         needs_grad ? grad_logits.mutable_data_ptr() : nullptr,
                         return_terms ? terms.mutable_data_ptr<double>() : nullptr, n_rows};

@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <initializer_list>
 #include <optional>
 #include <stdexcept>
 #include <vector>
@@ -33,6 +34,29 @@ inline Storage storage_of(const Tensor& logits) {
 
 inline ScalarType accumulation_type(const Tensor& logits) {
   return logits.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// torch::stable::new_empty and contiguous look their op up by name in every call, which takes longer
+// than a small batch of rows; these two do without.
+inline Tensor new_tensor(const Tensor& like, ScalarType type, std::initializer_list<int64_t> sizes) {
+  int64_t strides[4], step = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    strides[d] = step;
+    step *= sizes.begin()[d];
+  }
+  int32_t device_type = 0, device_index = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  const int32_t dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(type));
+  AtenTensorHandle handle = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides, dtype,
+                               device_type, device_index, &handle));
+  return Tensor(handle);
+}
+
+inline Tensor as_contiguous(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
 
 // Rows whose labels are contiguous; the distance of the rows is free.
@@ -119,7 +143,7 @@ class Values {
                     " must be float32 or float64");
     STD_TORCH_CHECK(tensor->numel() == count, name, " must hold ", count, " values, got ",
                     tensor->numel());
-    held_ = torch::stable::contiguous(*tensor);
+    held_ = as_contiguous(*tensor);
     values_ = {held_->const_data_ptr(), type == ScalarType::Double};
   }
   RowValues get() const { return values_; }

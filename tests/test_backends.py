@@ -1,0 +1,102 @@
+"""Choice of the backend: argument > DLDL_FAST_BACKEND > automatic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dldl_fast import DLDLv2Loss, backends, functional, ops, reference
+from tests.cases import needs_cpp
+
+X, Y = torch.zeros(2, 5), torch.tensor([1.0, 2.0])
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the backends that were called, in order."""
+    calls: list[str] = []
+    for name, module in (("cpp", ops), ("reference", reference)):
+        for function in ("label_distribution_loss", "expectation"):
+
+            def record(*args, name=name, function=getattr(module, function)):
+                calls.append(name)
+                return function(*args)
+
+            monkeypatch.setattr(module, function, record)
+    return calls
+
+
+def loss(backend: str = "auto", x: Tensor = X) -> Tensor:
+    return DLDLv2Loss(0, 4, backend=backend)(x, Y.to(x.device))
+
+
+@needs_cpp
+def test_automatic_choice_is_the_kernel(used: list[str]) -> None:
+    loss()
+    functional.expectation(X, range(5))
+    assert used == ["cpp", "cpp"]
+
+
+@needs_cpp
+def test_argument_then_variable_then_automatic(
+    used: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLDL_FAST_BACKEND", "reference")
+    loss()
+    functional.expectation(X, range(5))
+    loss("cpp")
+    functional.expectation(X, range(5), backend="cpp")
+    assert used == ["reference", "reference", "cpp", "cpp"]
+    monkeypatch.setenv("DLDL_FAST_BACKEND", "cpp")
+    loss("reference")
+    loss()
+    monkeypatch.setenv("DLDL_FAST_BACKEND", "")
+    loss()
+    monkeypatch.setenv("DLDL_FAST_BACKEND", "auto")
+    loss()
+    assert used[4:] == ["reference", "cpp", "cpp", "cpp"]
+
+
+def test_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    valid = "must be one of 'auto', 'cpp', 'reference', got 'cppp'"
+    with pytest.raises(ValueError, match=f"^backend {valid}"):
+        functional.label_distribution_loss(X, Y, labels=range(5), backend="cppp")
+    with pytest.raises(ValueError, match=f"^backend {valid}"):
+        functional.expectation(X, range(5), backend="cppp")
+    monkeypatch.setenv("DLDL_FAST_BACKEND", "cppp")
+    with pytest.raises(ValueError, match=f"^DLDL_FAST_BACKEND {valid}"):
+        loss()
+    loss("reference")  # a named one does not look at the variable
+
+
+def test_without_the_library(used: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "load_error", "no compiler was found: install one")
+    loss()
+    functional.expectation(X, range(5))
+    assert used == ["reference", "reference"]
+    with pytest.raises(RuntimeError, match="^backend='cpp' cannot be used: no compiler was found"):
+        loss("cpp")
+    monkeypatch.setenv("DLDL_FAST_BACKEND", "cpp")
+    with pytest.raises(RuntimeError, match="^DLDL_FAST_BACKEND='cpp' cannot be used: no compiler"):
+        loss()
+    status = {s.name: s for s in backends.status()}
+    assert (status["cpp"].available, status["cpp"].reason) == (
+        False,
+        "no compiler was found: install one",
+    )
+    assert (status["reference"].available, status["reference"].reason) == (True, "")
+
+
+@needs_cpp
+def test_status_with_the_library() -> None:
+    assert [tuple(s) for s in backends.status()] == [("cpp", True, ""), ("reference", True, "")]
+
+
+@needs_cpp
+def test_kernel_cannot_serve_another_device(used: list[str]) -> None:
+    meta = X.to("meta")
+    with pytest.raises(RuntimeError, match="backend='cpp' cannot be used: it runs on the CPU, got"):
+        loss("cpp", meta)
+    assert functional.expectation(meta, range(5)).device.type == "meta"
+    assert used == ["reference"]

@@ -1,0 +1,166 @@
+"""torch.compile(fullgraph=True, dynamic=True) of what users call, against eager mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dldl_fast import DLDLv2Loss, functional
+from tests.cases import REDUCTIONS, needs_cpp
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled(function: Callable[..., Any], mode: str = "aot_eager") -> Callable[..., Any]:
+    return torch.compile(function, fullgraph=True, dynamic=True, backend=mode)
+
+
+def step(loss_of: Callable[..., Tensor], x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    x = x.detach().clone().requires_grad_()
+    loss = loss_of(x, *arguments)
+    (2 * loss).sum().backward()
+    assert x.grad is not None
+    return loss.detach(), x.grad
+
+
+def assert_same(got: tuple[Tensor, Tensor], want: tuple[Tensor, Tensor]) -> None:
+    half = got[1].dtype.itemsize == 2
+    torch.testing.assert_close(got[0], want[0], rtol=1e-5, atol=1e-6)
+    tol = {"rtol": 2e-2, "atol": 1e-4} if half else {"rtol": 1e-4, "atol": 1e-6}
+    torch.testing.assert_close(got[1], want[1], **tol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_module_through_the_default_compiler(backend: str, dtype: torch.dtype) -> None:
+    criterion = DLDLv2Loss(backend=backend)
+    fast = compiled(criterion, "inductor")
+    for n in (4, 7, 64):
+        x, y = torch.randn(n, 101).to(dtype), 100 * torch.rand(n)
+        assert_same(step(fast, x, y), step(criterion, x, y))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_number_of_rows_may_change(backend: str, reduction: str) -> None:
+    criterion = DLDLv2Loss(0, 20, reduction=reduction, kind="gaussian_bin", backend=backend)
+    fast = compiled(criterion)
+    for n in (5, 3, 16, 33, 1):
+        x, y = torch.randn(n, 21), 20 * torch.rand(n)
+        sigma, weight = 1 + torch.rand(n), torch.rand(n)
+        assert_same(step(fast, x, y, sigma, weight), step(criterion, x, y, sigma, weight))
+
+
+@pytest.mark.parametrize("kind", ["gaussian_pdf", "two_hot", "one_hot"])
+def test_other_kinds(backend: str, kind: str) -> None:
+    criterion = DLDLv2Loss(0, 20, kind=kind, regression="smooth_l1", backend=backend)
+    x, y = torch.randn(6, 21), 20 * torch.rand(6)
+    assert_same(step(compiled(criterion), x, y), step(criterion, x, y))
+
+
+def test_function_with_its_grid_given_in_any_way(backend: str) -> None:
+    x, y = torch.randn(6, 5), 4 * torch.rand(6)
+
+    def of_list(x: Tensor, y: Tensor) -> Tensor:
+        return functional.label_distribution_loss(
+            x, y, labels=[0, 1, 2, 3, 4], sigma=1.5, backend=backend
+        )
+
+    def of_range(x: Tensor, y: Tensor) -> Tensor:
+        return functional.label_distribution_loss(
+            x, y, labels=range(5), lambda_=0.5, smooth_l1_beta=0.3, backend=backend
+        )
+
+    def of_tensor(x: Tensor, y: Tensor, labels: Tensor) -> Tensor:
+        return functional.label_distribution_loss(x, y, labels=labels, backend=backend)
+
+    assert_same(step(compiled(of_list), x, y), step(of_list, x, y))
+    assert_same(step(compiled(of_range), x, y), step(of_range, x, y))
+    for grid in (torch.arange(5), torch.tensor([0.0, 0.5, 1.5, 3.0, 4.0])):
+        assert_same(step(compiled(of_tensor), x, y, grid), step(of_tensor, x, y, grid))
+    with pytest.raises(RuntimeError, match="labels must be finite and strictly increasing"):
+        compiled(of_tensor)(x, y, torch.tensor([0.0, 1.0, 1.0, 2.0, 4.0]))
+
+
+def test_terms_and_given_distribution(backend: str) -> None:
+    grid = torch.arange(7, dtype=torch.float64)
+
+    def terms(x: Tensor, q: Tensor) -> Any:
+        return functional.label_distribution_loss(
+            x, labels=grid, target_distribution=q, return_terms=True, backend=backend
+        )
+
+    x, q = torch.randn(4, 7), torch.rand(4, 7)
+    for got, want in zip(compiled(terms)(x, q), terms(x, q), strict=True):
+        torch.testing.assert_close(got, want)
+    assert_same(
+        step(compiled(lambda x: terms(x, q).loss), x), step(lambda x: terms(x, q).loss, x)
+    )
+
+
+def test_expectation(backend: str) -> None:
+    def both(x: Tensor) -> Tensor:
+        mean, std = functional.expectation(
+            x, [0, 1, 2, 3, 4], return_std=True, backend=backend
+        )
+        return mean + std
+
+    for n in (3, 8):
+        x = torch.randn(n, 5)
+        assert_same(step(compiled(both), x), step(both, x))
+
+
+def test_whole_model_with_its_loss(backend: str) -> None:
+    layer, criterion = torch.nn.Linear(3, 21), DLDLv2Loss(0, 20, backend=backend)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        return criterion(layer(x).unflatten(0, (2, -1)), y)
+
+    x, y = torch.randn(8, 3), 20 * torch.rand(2, 4)
+    loss(x, y).backward()
+    want = layer.weight.grad
+    layer.weight.grad = None
+    result = compiled(loss)(x, y)
+    torch.testing.assert_close(result, loss(x, y))
+    result.backward()
+    torch.testing.assert_close(layer.weight.grad, want)
+
+
+def test_without_grad(backend: str) -> None:
+    criterion = DLDLv2Loss(0, 20, backend=backend)
+    x, y = torch.randn(6, 21), 20 * torch.rand(6)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(criterion)(x, y), criterion(x, y))
+
+
+@needs_cpp
+def test_bad_value_is_a_runtime_error_of_the_same_text() -> None:
+    criterion = DLDLv2Loss(0, 20, backend="cpp")
+    x, y = torch.randn(3, 21), torch.tensor([1.0, 25.0, 3.0])
+    with pytest.raises(ValueError) as eager:
+        criterion(x, y)
+    for mode in ("aot_eager", "inductor"):
+        with pytest.raises(RuntimeError) as error:
+            compiled(criterion, mode)(x, y)
+        assert str(eager.value) in str(error.value)
+
+
+def test_bad_value_is_never_a_plausible_number() -> None:
+    criterion = DLDLv2Loss(0, 20, reduction="none", backend="reference")
+    x, y = torch.randn(3, 21), torch.tensor([1.0, 25.0, 3.0])
+    loss, grad = step(compiled(criterion), x, y)
+    assert loss.isnan().tolist() == [False, True, False]
+    assert grad.isnan().all(-1).tolist() == grad.isnan().any(-1).tolist() == [False, True, False]
+
+
+def test_wrong_shape_is_said_while_tracing(backend: str) -> None:
+    criterion = DLDLv2Loss(0, 20, backend=backend)
+    with pytest.raises(Exception, match="use target.squeeze"):
+        compiled(criterion)(torch.zeros(3, 21), torch.zeros(3, 1))
