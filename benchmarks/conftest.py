@@ -25,21 +25,17 @@ RUN = pytest.StashKey[Run]()
 def measure(
     benchmark: BenchmarkFixture, case: Case, direction: Direction, request: pytest.FixtureRequest
 ) -> Iterator[Measure]:
-    """``measure(op, variant, make_step, bytes_min, bytes_moved)`` times one step of a variant."""
+    """``measure(op, variant, make_step, bytes_min)`` times one step of a variant."""
     rows, labels, dtype, threads = case
     if threads > (os.cpu_count() or 1):
         pytest.skip(f"{threads} threads on a machine with {os.cpu_count()} core(s)")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
 
-    def run(
-        op: str, variant: str, make_step: Callable[[], Step], bytes_min: int, bytes_moved: int
-    ) -> None:
+    def run(op: str, variant: str, make_step: Callable[[], Step], bytes_min: int) -> None:
         name = dtype_name(dtype)
         benchmark.group = f"{op} {direction} {rows}x{labels} {name} {threads} thread(s)"
         benchmark.extra_info.update(bytes_min=bytes_min)
-        if variant == "dldl_fast":
-            benchmark.extra_info.update(bytes_moved=bytes_moved)
         with torch.no_grad() if direction == "forward" else nullcontext():
             step = make_step()
             for _ in range(3):  # compiles, loads the libraries, and warms the caches

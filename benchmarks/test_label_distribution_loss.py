@@ -10,7 +10,6 @@ from .variants import (
     LOSS_VARIANTS,
     Direction,
     bytes_min,
-    bytes_moved,
     loss_step,
     make_problem,
     skip_reason,
@@ -36,6 +35,5 @@ def test_loss(variant: str, case: Case, direction: Direction, measure: Measure) 
         variant,
         lambda: loss_step(variant, problem, direction),
         bytes_min(*size),
-        bytes_moved(*size),
     )
     problem.logits.grad = None

@@ -3,31 +3,33 @@
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 
-#define DLDL_FAST_LOSS_INPUTS                                                                  \
-  "Tensor logits, Tensor? target, float sigma_number, Tensor? sigma, Tensor? weight, "         \
-  "Tensor? target_distribution, Tensor labels, float lambda_, float ld_weight, int kind, "     \
-  "int divergence, int regression, float smooth_l1_beta, int reduction, int out_of_range, "    \
+#define DLDL_FAST_LOSS_INPUTS                                                               \
+  "Tensor logits, Tensor? target, float sigma_number, Tensor? sigma, Tensor? weight, "      \
+  "Tensor? target_distribution, Tensor labels, float lambda_, float ld_weight, int kind, "  \
+  "int divergence, int regression, float smooth_l1_beta, int reduction, int out_of_range, " \
   "bool ignore_nan, bool validate"
 
 STABLE_TORCH_LIBRARY(dldl_fast, m) {
-  // The loss as reduced; the gradient [N, K] if needs_grad, before weights; the factor that it still
-  // lacks for the reduction; divergence, regression and expectation of each row, [3, N], if return_terms.
+  // The loss as reduced; the gradient [N, K] if needs_grad, before weights; the factor that it
+  // still lacks for the reduction; divergence, regression and expectation of each row, [3, N], if
+  // return_terms.
   m.def("label_distribution_loss(" DLDL_FAST_LOSS_INPUTS
         ", bool return_terms, bool needs_grad) -> "
         "(Tensor loss, Tensor grad_logits, Tensor scale, Tensor terms)");
-  m.def("label_distribution_loss_backward(Tensor grad_loss, " DLDL_FAST_LOSS_INPUTS
-        ") -> Tensor");
+  m.def("label_distribution_loss_backward(Tensor grad_loss, " DLDL_FAST_LOSS_INPUTS ") -> Tensor");
   // grad_logits[i] *= grad_loss * scale * weight[i]
-  m.def("scale_rows_(Tensor(a!) grad_logits, Tensor grad_loss, Tensor scale, Tensor? weight) -> ()");
+  m.def(
+      "scale_rows_(Tensor(a!) grad_logits, Tensor grad_loss, Tensor scale, Tensor? weight) -> ()");
   m.def("expectation(Tensor logits, Tensor labels) -> (Tensor mean, Tensor std)");
-  m.def("expectation_backward(Tensor grad_mean, Tensor grad_std, Tensor logits, Tensor labels) -> "
-        "Tensor");
+  m.def(
+      "expectation_backward(Tensor grad_mean, Tensor grad_std, Tensor logits, Tensor labels) -> "
+      "Tensor");
   m.def("cpu_capability() -> str");
 }
 
 // An empty Python module, so that the library can be found and imported as dldl_fast._C.
 PyMODINIT_FUNC PyInit__C(void) {
-  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C",    nullptr, -1,     nullptr,
-                               nullptr,               nullptr, nullptr, nullptr};
+  static PyModuleDef module = {
+      PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&module);
 }

@@ -35,9 +35,7 @@ def status() -> list[BackendStatus]:
         >>> [s.name for s in status()]
         ['cpp', 'reference']
     """
-    return [
-        BackendStatus(name, not (why := _missing(name)), why) for name in BACKENDS
-    ]
+    return [BackendStatus(name, not (why := _missing(name)), why) for name in BACKENDS]
 
 
 def _missing(name: str) -> str:

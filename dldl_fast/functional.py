@@ -147,6 +147,7 @@ def apply_loss(
             target_distribution = target_distribution.to(torch.float32)
     flat = logits if logits.dim() == 2 else logits.reshape(-1, len(labels))
     inputs = (flat, target, sigma, weight, target_distribution, labels, options)
+    terms: Tensor | None
     if backends.resolve(backend, logits.device.type) == "reference":
         loss, terms = reference.label_distribution_loss(*inputs)
     else:
@@ -267,9 +268,7 @@ def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:
     if not isinstance(logits, Tensor):
         raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
     if logits.dtype not in _LOGITS_DTYPES:
-        raise TypeError(
-            f"logits must be float32, float64, bfloat16 or float16, got {logits.dtype}"
-        )
+        raise TypeError(f"logits must be float32, float64, bfloat16 or float16, got {logits.dtype}")
     shape = logits.shape
     if len(shape) == 0 or shape[-1] != n_labels:
         raise ValueError(
@@ -289,7 +288,9 @@ def _rows(name: str, value: Tensor, logits: Tensor, lead: torch.Size) -> Tensor:
 
 def _check_row_tensor(name: str, value: Tensor, logits: Tensor, shape: torch.Size) -> None:
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor of shape {list(shape)}, got {type(value).__name__}")
+        raise TypeError(
+            f"{name} must be a tensor of shape {list(shape)}, got {type(value).__name__}"
+        )
     if value.shape != shape:
         hint = ""
         if value.shape == (*shape, 1):

@@ -54,8 +54,9 @@ def label_grid(label_min: float, label_max: float, label_step: float = 1.0) -> T
     count = round(steps)
     if count < 1 or abs(steps - count) > 1e-6 * count:
         raise ValueError(
-            f"label_max - label_min must be a multiple of label_step, got {label_max - label_min:g} "
-            f"and {label_step:g}; pass labels=[...] for a grid of your own"
+            "label_max - label_min must be a multiple of label_step, "
+            f"got {label_max - label_min:g} and {label_step:g}; "
+            "pass labels=[...] for a grid of your own"
         )
     # Computed as l_min + k * step and not by repeated addition, so that 1 + 40 * 0.1 is 5.
     grid = label_min + label_step * torch.arange(count + 1, dtype=torch.float64, device="cpu")

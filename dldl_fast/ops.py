@@ -68,7 +68,9 @@ def label_distribution_loss(
         return loss, terms
     try:
         if logits.requires_grad and torch.is_grad_enabled():
-            result = _LabelDistributionLoss.apply(logits, others, return_terms)
+            result = _LabelDistributionLoss.apply(  # type: ignore[no-untyped-call]
+                logits, others, return_terms
+            )
             return result if return_terms else (result, None)
         loss, _, _, terms = _forward(logits, *others, return_terms, False)
     except RuntimeError as error:
@@ -111,9 +113,7 @@ class _LabelDistributionLoss(torch.autograd.Function):
         return loss, terms
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_loss: Tensor | None, *_: None
-    ) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, None, None]:
         if grad_loss is None:
             return None, None, None
         grad_logits, ctx.grad_logits = ctx.grad_logits, None

@@ -89,9 +89,9 @@ def _log_bin_mass(y: Tensor, labels: Tensor, sigma: Tensor) -> Tensor:
     log_mass = torch.where(
         torch.isinf(log_hi), log_hi, log_hi + torch.log1p(-torch.exp(log_lo - log_hi))
     )
-    # Where the density hardly changes inside a cell, the two c.d.f. values agree in too many digits.
+    # Where the density hardly changes inside a cell, the difference of the c.d.f. loses its digits.
     z_centre = (z[..., :-1] + z[..., 1:]) / 2
-    log_density = -z_centre**2 / 2 - torch.log(sigma) - math.log(2 * math.pi) / 2
+    log_density = -(z_centre**2) / 2 - torch.log(sigma) - math.log(2 * math.pi) / 2
     flat = (1 + z_centre.abs()) * width / sigma < FLAT_CELL
     return torch.where(flat, log_density + torch.log(width), log_mass)
 

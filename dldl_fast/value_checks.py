@@ -46,10 +46,10 @@ def bad_rows(
     bad = torch.stack([wrong for wrong, _, _ in checks]).any(0)
     if raises(options, bad) and bool(bad.any()):
         row = int(bad.nonzero()[0])
-        value, text = next((float(v[row]), text) for wrong, v, text in checks if wrong[row])
+        got, text = next((float(v[row]), text) for wrong, v, text in checks if wrong[row])
         if text is OUTSIDE:
             text = OUTSIDE.format(first=float(labels[0]), last=float(labels[-1]))
-        raise ValueError(f"{text}, got {value:g} at row {row}")
+        raise ValueError(f"{text}, got {got:g} at row {row}")
     return bad
 
 

@@ -162,7 +162,9 @@ def test_terms_are_detached_and_from_the_same_pass(backend: str) -> None:
     torch.testing.assert_close(terms.loss, want)
     y_hat = (torch.softmax(x.double(), -1) * torch.arange(21)).sum(-1)
     torch.testing.assert_close(terms.expectation, y_hat.detach(), rtol=0, atol=1e-5)
-    torch.testing.assert_close(terms.regression.double(), (y_hat - y).abs().detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        terms.regression.double(), (y_hat - y).abs().detach(), rtol=1e-5, atol=1e-5
+    )
     terms.loss.backward()
     assert torch.equal(x.grad * 0.5, loss_and_grad(x, y, **settings)[1])
 
@@ -178,7 +180,9 @@ def test_double_backward_raises(penalty: str) -> None:
     assert grad.requires_grad
     torch.testing.assert_close(grad.detach(), grad_of(x, f))
     total = 10 * (grad**2).sum() + (loss if penalty == "with the loss" else 0)
-    with pytest.raises(RuntimeError, match="double backward through label_distribution_loss is not"):
+    with pytest.raises(
+        RuntimeError, match="double backward through label_distribution_loss is not"
+    ):
         total.backward()
     with pytest.raises(RuntimeError, match="use backend='reference'"):
         torch.autograd.grad(f(x), x, create_graph=True)[0].sum().backward()
@@ -359,4 +363,6 @@ def test_scaling_multiplies_in_float32_and_rounds_once(dtype: torch.dtype) -> No
         torch.ops.dldl_fast.scale_rows_(got, factor, scale, w)
         column = factor.double() * 0.3 * (1 if w is None else w.double())
         want = grad.double() * (column.unsqueeze(-1) if column.dim() else column)
-        torch.testing.assert_close(got, want.to(dtype), rtol=1e-6, atol=1e-6 if dtype.itemsize == 2 else 0)
+        torch.testing.assert_close(
+            got, want.to(dtype), rtol=1e-6, atol=1e-6 if dtype.itemsize == 2 else 0
+        )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,18 +15,21 @@ from tests.cases import needs_cpp
 X, Y = torch.zeros(2, 5), torch.tensor([1.0, 2.0])
 
 
+def recorded(calls: list[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def record(*arguments: Any) -> Any:
+        calls.append(name)
+        return function(*arguments)
+
+    return record
+
+
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the backends that were called, in order."""
     calls: list[str] = []
     for name, module in (("cpp", ops), ("reference", reference)):
         for function in ("label_distribution_loss", "expectation"):
-
-            def record(*args, name=name, function=getattr(module, function)):
-                calls.append(name)
-                return function(*args)
-
-            monkeypatch.setattr(module, function, record)
+            monkeypatch.setattr(module, function, recorded(calls, name, getattr(module, function)))
     return calls
 
 

@@ -40,9 +40,8 @@ def test_values_on_every_instruction_set(name: str) -> None:
     assert asked.stdout.strip() == name
     files = [f"tests/test_{file}.py" for file in ("label_distribution_loss", "expectation")]
     # The settings are the same code on every set; row lengths, widths and dtypes are not.
-    run = python(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "not every_setting", forced=name
-    )  # fmt: skip
+    selected = [*files, "-k", "not every_setting"]
+    run = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *selected, forced=name)
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
     assert " passed" in run.stdout
 

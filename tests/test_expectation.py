@@ -72,9 +72,7 @@ def test_labels_near_a_million_are_as_exact_as_near_zero(backend: str, dtype: to
     x = torch.randn(8, 31).to(dtype)
     labels = uniform_grid(31)
     mean, std = functional.expectation(x, labels, return_std=True, backend=backend)
-    far, far_std = functional.expectation(
-        x, labels + 1_000_000, return_std=True, backend=backend
-    )
+    far, far_std = functional.expectation(x, labels + 1_000_000, return_std=True, backend=backend)
     torch.testing.assert_close(far - 1_000_000, mean, rtol=0, atol=3e-10)
     assert torch.equal(far_std, std)
 

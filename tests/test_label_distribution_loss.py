@@ -216,9 +216,7 @@ def test_float16_gradient_does_not_vanish_under_the_mean() -> None:
     x[:, 0] = 4
     y = torch.full((4096,), 50.0)
     _, grad = loss_and_grad(x, y, labels=uniform_grid(101), backend="cpp", lambda_=0)
-    _, want = loss_and_grad(
-        x.double(), y, labels=uniform_grid(101), backend="reference", lambda_=0
-    )
+    _, want = loss_and_grad(x.double(), y, labels=uniform_grid(101), backend="reference", lambda_=0)
     big = want.abs() > 1e-6
     assert int(big.sum()) > 4096 * 5
     torch.testing.assert_close(grad[big].double(), want[big], rtol=0.05, atol=0)

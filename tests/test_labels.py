@@ -85,7 +85,13 @@ def test_longest_grid() -> None:
 
 def test_any_source_of_numbers() -> None:
     want = [0, 1, 2, 5]
-    for labels in (want, (0, 1, 2, 5), np.array(want), torch.tensor(want), torch.tensor(want).half()):
+    for labels in (
+        want,
+        (0, 1, 2, 5),
+        np.array(want),
+        torch.tensor(want),
+        torch.tensor(want).half(),
+    ):
         grid = as_label_grid(labels)
         assert (grid.tolist(), grid.dtype) == (want, torch.float64)
 
@@ -100,9 +106,7 @@ def test_default_device_does_not_move_the_grid() -> None:
 
 
 @pytest.mark.parametrize("change", ["half", "bfloat16", "float", "double"])
-def test_grid_keeps_its_digits_when_the_module_changes_its_dtype(
-    backend: str, change: str
-) -> None:
+def test_grid_keeps_its_digits_when_the_module_changes_its_dtype(backend: str, change: str) -> None:
     criterion = DLDLv2Loss(1_000_000, 1_000_100, 0.5, sigma=1.0, backend=backend)
     x = torch.randn(4, 201)
     y = torch.tensor([1_000_000.25, 1_000_050.0, 1_000_017.5, 1_000_100.0], dtype=torch.float64)

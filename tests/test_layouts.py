@@ -37,9 +37,7 @@ def test_strides(backend: str, dtype: torch.dtype, layout: str) -> None:
     torch.testing.assert_close(got, want)
     q = torch.rand(21, 19).mT
     want = loss_and_grad(x, None, target_distribution=q.contiguous(), **settings)
-    torch.testing.assert_close(
-        loss_and_grad(given, None, target_distribution=q, **settings), want
-    )
+    torch.testing.assert_close(loss_and_grad(given, None, target_distribution=q, **settings), want)
 
 
 def test_expanded_rows(backend: str) -> None:

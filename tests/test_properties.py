@@ -130,8 +130,7 @@ def test_target_distributions_are_distributions(labels: Tensor, place: float, wi
         p = functional.label_distribution(y, labels, width * step, kind)
         assert bool((p >= 0).all())
         assert abs(float(p.sum()) - 1) < 1e-12
-        nearest = (labels - y).abs().min()
         if kind != "gaussian_bin":  # where a wider cell may hold more
-            assert (labels[p.argmax()] - y).abs() <= nearest + 1e-9 * step
+            assert p[(labels - y).abs().argmin()] >= p.max() - 1e-9
         if kind == "two_hot":
             assert abs(float((p * (labels - labels[0])).sum() - (y - labels[0]))) < 1e-9 * step

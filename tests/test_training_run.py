@@ -40,7 +40,7 @@ def test_curves_agree_and_the_task_is_learnt(kind: str) -> None:
     fused, fused_mae = loss_curve("cpp", kind, torch.float64)
     reference, reference_mae = loss_curve("reference", kind, torch.float64)
     assert fused == pytest.approx(reference, rel=1e-6)
-    assert fused[-1] < 0.15 * fused[0]
+    assert fused[-1] < 0.2 * fused[0]
     assert fused_mae == pytest.approx(reference_mae, rel=1e-5)
     assert fused_mae < 4  # 22.5 for a constant
 

@@ -55,8 +55,8 @@ Choice choose() {
     choice.best = i;
     return choice;
   }
-  throw std::runtime_error(
-      std::string("DLDL_FAST_CPU must be avx512, avx2 or baseline, got ") + forced);
+  throw std::runtime_error(std::string("DLDL_FAST_CPU must be avx512, avx2 or baseline, got ") +
+                           forced);
 }
 
 const Choice& choice() {

@@ -1,5 +1,6 @@
 // Expectation and standard deviation of softmax(logits) for a range of rows (Eq. 10), and their
-// gradient: d mean / dx_k = p_k (l_k - mean), d std / dx_k = p_k ((l_k - mean)^2 - std^2) / (2 std).
+// gradient: d mean / dx_k = p_k (l_k - mean), d std / dx_k = p_k ((l_k - mean)^2 - std^2) / (2
+// std).
 #pragma once
 
 #include "cpu/label_distribution_loss_kernel.h"
@@ -46,8 +47,8 @@ void expectation_rows(const void* logits, int64_t row_stride, const LabelGrid& g
   const RowVectors<A, W> vectors(grid.size);
   const A* labels = static_cast<const A*>(grid.centred);
   for (int64_t i = begin; i < end; ++i) {
-    const auto m = moments(row_of<T>(logits, row_stride, i), labels, vectors,
-                           static_cast<A*>(scratch));
+    const auto m =
+        moments(row_of<T>(logits, row_stride, i), labels, vectors, static_cast<A*>(scratch));
     mean[i] = grid.middle + static_cast<double>(m.mean);
     std[i] = std::sqrt(static_cast<double>(m.variance));
   }

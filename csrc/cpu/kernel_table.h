@@ -6,11 +6,9 @@
 
 namespace dldl_fast::DLDL_FAST_ISA {
 
-#define DLDL_FAST_KERNELS(T, A, W)                                                     \
-  {                                                                                    \
-    scratch_bytes<A, W>, loss_rows<T, A, W>, expectation_rows<T, A, W>,                \
-        expectation_backward_rows<T, A, W>, scale_values<T, A, W>                      \
-  }
+#define DLDL_FAST_KERNELS(T, A, W)                                     \
+  {scratch_bytes<A, W>, loss_rows<T, A, W>, expectation_rows<T, A, W>, \
+   expectation_backward_rows<T, A, W>, scale_values<T, A, W>}
 
 // float64 is computed one value at a time, with the exact functions of the standard library.
 extern const Kernels kTable[4] = {

@@ -106,7 +106,8 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
   const bool per_row = options.reduction == Reduction::kNone;
   const int64_t n_terms = return_terms ? n_rows : 0;
   Tensor row_losses = per_row ? new_tensor(logits, type, {n_rows}) : logits;
-  Tensor grad_logits = new_tensor(logits, logits.scalar_type(), {needs_grad ? n_rows : 0, n_labels});
+  Tensor grad_logits =
+      new_tensor(logits, logits.scalar_type(), {needs_grad ? n_rows : 0, n_labels});
   Tensor terms = new_tensor(logits, ScalarType::Double, {3, n_terms});
   const LossOutputs out{per_row ? row_losses.mutable_data_ptr() : nullptr,
                         needs_grad ? grad_logits.mutable_data_ptr() : nullptr,
@@ -174,19 +175,20 @@ void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const Tensor& scale
   });
 }
 
-#define DLDL_FAST_LOSS_PARAMETERS                                                                 \
-  const Tensor &logits, const std::optional<Tensor>&target, double sigma_number,                  \
-      const std::optional<Tensor>&sigma, const std::optional<Tensor>&weight,                      \
-      const std::optional<Tensor>&target_distribution, const Tensor &labels, double lambda,       \
-      double ld_weight, int64_t kind, int64_t divergence, int64_t regression,                     \
-      double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan,            \
+#define DLDL_FAST_LOSS_PARAMETERS                                                           \
+  const Tensor &logits, const std::optional<Tensor>&target, double sigma_number,            \
+      const std::optional<Tensor>&sigma, const std::optional<Tensor>&weight,                \
+      const std::optional<Tensor>&target_distribution, const Tensor &labels, double lambda, \
+      double ld_weight, int64_t kind, int64_t divergence, int64_t regression,               \
+      double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan,      \
       bool validate
-#define DLDL_FAST_LOSS_ARGUMENTS                                                                  \
-  logits, target, sigma_number, sigma, weight, target_distribution, labels, lambda, ld_weight,    \
+#define DLDL_FAST_LOSS_ARGUMENTS                                                               \
+  logits, target, sigma_number, sigma, weight, target_distribution, labels, lambda, ld_weight, \
       kind, divergence, regression, smooth_l1_beta, reduction, out_of_range, ignore_nan, validate
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> label_distribution_loss(
-    DLDL_FAST_LOSS_PARAMETERS, bool return_terms, bool needs_grad) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> label_distribution_loss(DLDL_FAST_LOSS_PARAMETERS,
+                                                                   bool return_terms,
+                                                                   bool needs_grad) {
   const Results r = run(DLDL_FAST_LOSS_ARGUMENTS, return_terms, needs_grad);
   return {r.loss, r.grad_logits, r.scale, r.terms};
 }

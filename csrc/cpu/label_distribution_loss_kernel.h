@@ -176,8 +176,8 @@ DLDL_FAST_INLINE bool set_ordinary_targets(Block<A, W>& block, int r0,
   const D zero{}, first = zero + grid.labels[0], last = zero + grid.labels[grid.size - 1];
   // From half a step on the window has more than kNarrow labels. NaN fails every comparison.
   const D steps = sigma * grid.inverse_step;
-  const auto in_order = (y >= first) & (y <= last) & (steps >= zero + 0.5) &
-                        (steps <= zero + 1e8) & (weight >= zero) & (weight < zero + kInfinity);
+  const auto in_order = (y >= first) & (y <= last) & (steps >= zero + 0.5) & (steps <= zero + 1e8) &
+                        (weight >= zero) & (weight < zero + kInfinity);
   if (!all_lanes<H>(in_order)) return false;
 
   // Where y lies, in labels; any label beside it serves as the nearest one here.
@@ -239,7 +239,8 @@ DLDL_FAST_INLINE TargetSums<Vector<A, W>> sum_gaussian(const Block<A, W>& block,
                                                        A* p_row) {
   using V = Vector<A, W>;
   TargetSums<V> sums{V{}, V{}, V{}, V{}};
-  const V l_near = broadcast<A, W>(block.l_near[r]), two_delta = broadcast<A, W>(block.two_delta[r]);
+  const V l_near = broadcast<A, W>(block.l_near[r]),
+          two_delta = broadcast<A, W>(block.two_delta[r]);
   const V neg_inverse = broadcast<A, W>(block.neg_inverse[r]), shift = broadcast<A, W>(max_logit);
   for_window(block, r, vectors, [&](int64_t k, V fresh) DLDL_FAST_LAMBDA {
     const V u = load<W>(labels + k) - l_near;
@@ -297,11 +298,10 @@ DLDL_FAST_INLINE TargetSums<Vector<A, W>> sum_target(const Block<A, W>& block, i
     case Shape::kTabulated:
       return sum_table(block, r, vectors, x, max_logit, p_row);
     case Shape::kGiven:
-      return given.is_double
-                 ? sum_histogram(block, r, vectors, labels, x, max_logit,
-                                 static_cast<const double*>(given.data) + offset, p_row)
-                 : sum_histogram(block, r, vectors, labels, x, max_logit,
-                                 static_cast<const float*>(given.data) + offset, p_row);
+      return given.is_double ? sum_histogram(block, r, vectors, labels, x, max_logit,
+                                             static_cast<const double*>(given.data) + offset, p_row)
+                             : sum_histogram(block, r, vectors, labels, x, max_logit,
+                                             static_cast<const float*>(given.data) + offset, p_row);
     case Shape::kNone:
       break;
   }
@@ -389,7 +389,8 @@ DLDL_FAST_INLINE void write_gradient(const Block<A, W>& block, int r,
                                      const A* p, T* grad) {
   using V = Vector<A, W>;
   const A y_hat = block.expectation[r];
-  const V a = broadcast<A, W>(block.grad_softmax[r]), b = broadcast<A, W>(block.grad_expectation[r]);
+  const V a = broadcast<A, W>(block.grad_softmax[r]),
+          b = broadcast<A, W>(block.grad_expectation[r]);
   const V c = broadcast<A, W>(block.grad_target[r]);
   const bool has_target = block.shape[r] != Shape::kNone;
   const int64_t first = has_target ? block.window_first[r] : vectors.count;
@@ -554,8 +555,8 @@ ChunkResult loss_rows(const LossInputs& in, const LossOutputs& out, int64_t begi
     }
     store<W>(block.max, V(Transpose<W>::reduce(maxima, Max{})));
     for (int r = 0; r < block.rows; ++r) {
-      const auto sums = sum_target(block, r, vectors, in, row0 + r, x[r], block.max[r],
-                                   scratch.target(r));
+      const auto sums =
+          sum_target(block, r, vectors, in, row0 + r, x[r], block.max[r], scratch.target(r));
       mass[r] = sums.mass;
       logits[r] = sums.logits;
       entropy[r] = sums.entropy;

@@ -10,7 +10,7 @@ namespace {
 // Target mass below e^-25.33 = 1e-11 of the row's largest counts as 0.
 constexpr double kLogTail = -25.328436022934504;
 constexpr double kTail = 1e-11;
-constexpr double kFlatCell = 1e-6;  // change of the density inside a cell that goes for none
+constexpr double kFlatCell = 1e-6;      // change of the density inside a cell that goes for none
 constexpr double kTailSigmas = 7.1173;  // sqrt(-2 kLogTail): so far out is the tail
 
 // Index of the label nearest to y, the lower one on a tie, which is exact where y and the midpoint

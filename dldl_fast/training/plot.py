@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dldl_fast import DLDLv2Loss, functional
 from dldl_fast.data.base import FaceData
-from dldl_fast.training.engine import EpochRecord
+from dldl_fast.training.engine import EpochRecord, decode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def plot_training(
         axes.legend(frameon=False)
 
     labels, probabilities = data.labels.numpy(), logits.double().softmax(1).numpy()
-    prediction = functional.expectation(logits, data.labels)
+    prediction = decode(logits, data.labels)
     examples = _examples((prediction - data.test.target).abs())
     cells = bottom.subplots(2, len(examples), height_ratios=(1.0, 1.0), squeeze=False)
     for column, index in enumerate(examples):
@@ -78,14 +78,14 @@ def plot_training(
         picture.set_axis_off()
         error = abs(float(prediction[index]) - target)
         picture.set_title(
-            f"true {target:.1f}, predicted {float(prediction[index]):.1f}\n"
+            f"label {target:.1f}, predicted {float(prediction[index]):.1f}\n"
             f"error {error:.1f}, larger than {_QUANTILES[column]:.0%} of the errors",
             fontsize=9,
         )
         curve.fill_between(labels, probabilities[index], color=_BLUE, alpha=0.35, linewidth=0)
         curve.plot(labels, probabilities[index], color=_BLUE, label="predicted distribution")
         curve.plot(labels, target_distribution, color=_ORANGE, label="target distribution", lw=1.2)
-        curve.axvline(target, color=_INK, linestyle=":", lw=1.2, label="true label")
+        curve.axvline(target, color=_INK, linestyle=":", lw=1.2, label="label")
         _tidy(curve)
         curve.set(xlabel=data.unit, yticks=[], ylim=(0, None))
         curve.margins(x=0)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Generator
 
-from dldl_fast.data import MissingExtraError, base, load_head_roll
+from dldl_fast.data import MissingExtraError, base, head_roll, load_head_roll
 from dldl_fast.data.base import hold_out
-from dldl_fast.data.head_roll import MASK_RADIUS, MAX_SCALE, turn
+from dldl_fast.data.head_roll import MASK_RADIUS, MAX_SCALE, MAX_SHIFT, MIN_SCALE, turn
 from dldl_fast.data.orl import read_orl_faces
 from dldl_fast.labels import label_grid
 
@@ -53,13 +53,18 @@ def test_turning_agrees_with_pillow():
 
 def test_the_mask_gives_no_angle_away():
     angles = torch.linspace(-180, 180, 73)
-    for scale in (2 - MAX_SCALE, 1.0, MAX_SCALE):
-        turned = turn(torch.ones(73, 1, 64, 64), angles, torch.full((73,), scale))
+    for scale, side in ((MIN_SCALE, 1), (1.0, 0), (MAX_SCALE, 1), (MAX_SCALE, -1)):
+        shift = torch.full((73, 2), side * MAX_SHIFT)
+        turned = turn(torch.ones(73, 1, 64, 64), angles, torch.full((73,), scale), shift)
         visible = turned[0] > 0
         # White stays white up to rounding: nothing outside the picture comes inside the circle.
         assert (turned[:, visible] - 1).abs().max() < 1e-5
         assert (turned[:, ~visible] == 0).all()
         assert visible.float().mean().item() == pytest.approx(np.pi / 4 * MASK_RADIUS**2, rel=0.02)
+
+
+def test_nothing_outside_the_picture_is_ever_shown():
+    assert MASK_RADIUS * MAX_SCALE + MAX_SHIFT < 1
 
 
 def test_scale_above_one_makes_the_content_smaller():
@@ -69,13 +74,21 @@ def test_scale_above_one_makes_the_content_smaller():
     assert smaller[0, 0].argmax().item() == 32 * 65 + 32 + 20
 
 
+def test_shift_moves_the_content():
+    image = torch.zeros(1, 1, 64, 64)
+    image[0, 0, 20, 40] = 1.0
+    moved = turn(image, torch.tensor([0.0]), shift=torch.tensor([[2 / 32, -3 / 32]]))
+    assert moved[0, 0].argmax().item() == 23 * 64 + 38
+    assert moved.max().item() == pytest.approx(1.0, abs=1e-4)
+
+
 @needs_orl
 def test_persons_are_held_out_and_test_angles_are_fixed():
     labels = label_grid(-45, 45)
     data = load_head_roll(labels, image_size=32, seed=3)
     faces, person_of = read_orl_faces(32)
     held_out = hold_out(40, 0.2, seed=3)[person_of]
-    assert len(data.train), len(data.test) == (320, 240)
+    assert (len(data.train), len(data.test)) == (320, 240)
     assert len(person_of[held_out].unique()) == 8
     assert torch.equal(data.train.images, faces[~held_out])
     shown = faces[held_out].repeat(3, 1, 1, 1) / 255.0
@@ -90,7 +103,8 @@ def test_persons_are_held_out_and_test_angles_are_fixed():
 
 
 @needs_orl
-def test_training_angles_fill_the_label_range_and_are_the_targets():
+def test_training_angles_fill_the_label_range_and_are_the_targets(monkeypatch):
+    monkeypatch.setattr(head_roll, "MAX_SHIFT", 0.0)  # the spot below turns about the middle
     data = load_head_roll(label_grid(-30, 60), image_size=32)
     centre = torch.arange(32) - 15.5
     spot = torch.exp(-((centre - 8).square() + centre[:, None].square()) / 8)  # on the right
@@ -109,8 +123,8 @@ def test_training_angles_fill_the_label_range_and_are_the_targets():
     assert 200 < mirrored.sum() < 312
     assert torch.where(mirrored, turned_by.abs() - 180, turned_by).abs().max() < 1.5
     zoom = torch.hypot(right, up) / 8
-    assert 0.89 < zoom.min() < 0.93
-    assert 1.07 < zoom.max() < 1.13
+    assert 1 / MAX_SCALE - 0.02 < zoom.min() < 1 / MAX_SCALE + 0.02
+    assert 1 / MIN_SCALE - 0.03 < zoom.max() < 1 / MIN_SCALE + 0.02
 
 
 @needs_orl
