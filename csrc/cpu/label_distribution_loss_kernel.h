@@ -36,6 +36,7 @@ struct Block {
   A target[W];                                // relative to the middle of the grid
   A scale[W], log_scale[W];                   // c and log c of kGaussianPdf
   double weight[W];
+  double histogram_scale[W];  // 1 / sum of Shape::kGiven
   // Row scalars, one lane a row, as vectors become them.
   A max[W], divergence[W], regression[W], expectation[W], loss[W];
   A grad_softmax[W], grad_expectation[W], grad_target[W];
@@ -76,7 +77,10 @@ DLDL_FAST_INLINE void set_bins(Block<A, W>& block, int r, const RowVectors<A, W>
   // Cells of 1e-11 of the largest mass lie inside e^-60 of the density at the nearest label while
   // sigma is below e^34 cells.
   constexpr double kLogRange = 60;
-  const Window window = gaussian_window(grid, y, sigma, nearest, kLogRange);
+  Window window = gaussian_window(grid, y, sigma, nearest, kLogRange);
+  // A cell reaches half way to the next label, so those beside the window may have mass.
+  if (window.first > 0) --window.first;
+  if (window.last + 1 < grid.size) ++window.last;
   set_window(block, r, vectors, window);
   const int64_t first = vectors.begin(block.window_first[r]);
   const int64_t end = vectors.begin(block.window_last[r]) + W;
@@ -113,6 +117,7 @@ DLDL_FAST_INLINE void set_target(Block<A, W>& block, int r, const RowVectors<A, 
   if (!needs_target || row.status != RowStatus::kUsed) return;
   if (in.distribution.data != nullptr) {
     block.shape[r] = Shape::kGiven;
+    block.histogram_scale[r] = 1 / row.histogram_sum;
     block.window_first[r] = 0;
     block.window_last[r] = vectors.count - 1;
     return;
@@ -271,9 +276,11 @@ DLDL_FAST_INLINE TargetSums<Vector<A, W>> sum_histogram(const Block<A, W>& block
                                                         const A* labels, const A* x, A max_logit,
                                                         const D* histogram, A* p_row) {
   using V = Vector<A, W>;
+  // Normalised before it is rounded to the accumulation type: counts may have any scale.
+  const double scale = block.histogram_scale[r];
   TargetSums<V> sums{V{}, V{}, V{}, V{}};
   for_window(block, r, vectors, [&](int64_t k, V fresh) DLDL_FAST_LAMBDA {
-    const V p = load_as<A, W>(histogram + k);
+    const V p = load_scaled<A, W>(histogram + k, scale);
     store<W>(p_row + k, p);
     // Only normal numbers have a logarithm here; below them p log p is nothing.
     const V log_p = log(p < A(1e-37) ? V{} + A(1) : p);

@@ -160,11 +160,11 @@ DLDL_FAST_INLINE void store(Half* p, Float<W> v) {
   for (int i = 0; i < W; ++i) p[i].bits = float_to_half(values[i]);
 }
 
-// Values of either floating type in the accumulation type.
+// Values of either floating type, multiplied in float64, in the accumulation type.
 template <class A, int W, class T>
-DLDL_FAST_INLINE Vector<A, W> load_as(const T* p) {
+DLDL_FAST_INLINE Vector<A, W> load_scaled(const T* p, double scale) {
   A values[W];
-  for (int i = 0; i < W; ++i) values[i] = static_cast<A>(p[i]);
+  for (int i = 0; i < W; ++i) values[i] = static_cast<A>(static_cast<double>(p[i]) * scale);
   return bit_cast<Vector<A, W>>(values);
 }
 

@@ -18,6 +18,7 @@ struct Row {
   double sigma;
   double weight;
   RowStatus status;
+  double histogram_sum = 1;
 };
 
 DLDL_FAST_INLINE void note(ChunkResult& result, int64_t row, BadValue what, double value) {
@@ -64,6 +65,7 @@ DLDL_FAST_INLINE Row check_row(const LossInputs& in, int64_t i, ChunkResult& res
   if (bad == BadValue::kNone) {
     if (in.distribution.data != nullptr) {
       bad = check_histogram(in.distribution, i, in.grid.size, value);
+      row.histogram_sum = value;
     } else if (!(row.sigma >= 0 && row.sigma < kInfinity) ||
                (row.sigma == 0 && options.kind == Kind::kGaussianPdf)) {
       bad = BadValue::kSigma;
