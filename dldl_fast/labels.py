@@ -82,6 +82,8 @@ def as_label_grid(labels: Tensor | Sequence[float]) -> Tensor:
         tensor([1., 2., 4., 8.], dtype=torch.float64)
     """
     if isinstance(labels, Tensor):
+        if _is_checked(labels):
+            return labels
         grid = labels
     else:
         # As a list, since torch.compile turns no other sequence into a tensor.
@@ -109,4 +111,22 @@ def as_label_grid(labels: Tensor | Sequence[float]) -> Tensor:
             "labels must be strictly increasing, got "
             f"labels[{k}] = {float(grid[k]):g} and labels[{k + 1}] = {float(grid[k + 1]):g}"
         )
+    _mark_checked(grid)
     return grid
+
+
+# The check reads all labels, which takes longer than a small batch: a grid remembers that it has
+# passed, until it is changed in place.
+_VERSION = "_dldl_fast_checked_version"
+
+
+def _is_checked(grid: Tensor) -> bool:
+    if torch.compiler.is_compiling():
+        return False
+    version = getattr(grid, _VERSION, None)
+    return version is not None and bool(version == grid._version)
+
+
+def _mark_checked(grid: Tensor) -> None:
+    if not grid.is_inference():  # those count no versions
+        setattr(grid, _VERSION, grid._version)

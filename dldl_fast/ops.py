@@ -82,7 +82,11 @@ def label_distribution_loss(
 
 def expectation(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The contract of `reference.expectation`."""
-    return torch.ops.dldl_fast.expectation(logits, labels)  # type: ignore[no-any-return]
+    if torch.compiler.is_compiling() or (logits.requires_grad and torch.is_grad_enabled()):
+        return torch.ops.dldl_fast.expectation(logits, labels)  # type: ignore[no-any-return]
+    # Below autograd: the formula registered for the op would only cost time here.
+    with torch._C._AutoDispatchBelowAutograd():
+        return _expectation_op(logits, labels)  # type: ignore[no-any-return]
 
 
 # The kernel's way to say that an error is about a value given by the user.
@@ -90,7 +94,7 @@ VALUE_ERROR = "ValueError: "
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    # Below autograd: the formula registered for the op would only cost time here.
+    # Below autograd, as in `expectation`.
     with torch._C._AutoDispatchBelowAutograd():
         return _forward_op(*args)  # type: ignore[no-any-return]
 
@@ -219,4 +223,5 @@ if load_error is None:
     _register()
     # Bound once: looking an overload up costs more than a small kernel.
     _forward_op = torch.ops.dldl_fast.label_distribution_loss.default
+    _expectation_op = torch.ops.dldl_fast.expectation.default
     _scale = torch.ops.dldl_fast.scale_rows_.default

@@ -142,3 +142,11 @@ def test_representation_names_what_was_changed() -> None:
     assert repr(DLDLv2Loss()) == "DLDLv2Loss(labels=[0 .. 100], K=101, sigma=2)"
     text = repr(DLDLv2Loss(1, 5, 0.1, sigma=0.3, lambda_=0.5, kind="two_hot"))
     assert text == "DLDLv2Loss(labels=[1 .. 5], K=41, sigma=0.3, lambda_=0.5, kind='two_hot')"
+
+
+def test_grid_that_was_changed_in_place_is_checked_again() -> None:
+    labels = torch.arange(5, dtype=torch.float64)
+    functional.expectation(torch.zeros(1, 5), labels)
+    labels[2] = 9
+    with pytest.raises(ValueError, match=r"labels\[2\] = 9 and labels\[3\] = 3"):
+        functional.expectation(torch.zeros(1, 5), labels)
