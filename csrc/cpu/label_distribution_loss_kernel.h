@@ -52,14 +52,21 @@ DLDL_FAST_INLINE void set_window(Block<A, W>& block, int r, const RowVectors<A, 
   block.window_last[r] = last;
 }
 
-// Write a tabulated distribution into the vectors that its window touches.
+// Set the window of a row whose distribution is tabulated, and clear the vectors that it touches.
 template <class A, int W>
-DLDL_FAST_INLINE void set_table(Block<A, W>& block, int r, const RowVectors<A, W>& vectors,
-                                Window window, const double* p, A* scratch) {
+DLDL_FAST_INLINE void clear_window(Block<A, W>& block, int r, const RowVectors<A, W>& vectors,
+                                   Window window, A* scratch) {
   set_window(block, r, vectors, window);
   const int64_t first = vectors.begin(block.window_first[r]);
   const int64_t end = vectors.begin(block.window_last[r]) + W;
   for (int64_t k = first; k < end; ++k) scratch[k] = 0;
+}
+
+// Write a tabulated distribution into its window.
+template <class A, int W>
+DLDL_FAST_INLINE void set_table(Block<A, W>& block, int r, const RowVectors<A, W>& vectors,
+                                Window window, const double* p, A* scratch) {
+  clear_window(block, r, vectors, window, scratch);
   double entropy = 0;
   for (int64_t k = window.first; k <= window.last; ++k) {
     const double mass = p[k - window.first];
@@ -81,10 +88,7 @@ DLDL_FAST_INLINE void set_bins(Block<A, W>& block, int r, const RowVectors<A, W>
   // A cell reaches half way to the next label, so those beside the window may have mass.
   if (window.first > 0) --window.first;
   if (window.last + 1 < grid.size) ++window.last;
-  set_window(block, r, vectors, window);
-  const int64_t first = vectors.begin(block.window_first[r]);
-  const int64_t end = vectors.begin(block.window_last[r]) + W;
-  for (int64_t k = first; k < end; ++k) scratch[k] = 0;
+  clear_window(block, r, vectors, window, scratch);
   A* p = scratch + window.first;
   const double peak = sigma > 0 ? bin_masses(grid, y, sigma, window, p) : 0;
   if (!(peak > 0)) {
