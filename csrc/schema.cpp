@@ -11,18 +11,19 @@
 
 STABLE_TORCH_LIBRARY(dldl_fast, m) {
   // The loss as reduced; the gradient [N, K] if needs_grad, before weights; the factor that it
-  // still lacks for the reduction; divergence, regression and expectation of each row, [3, N], if
-  // return_terms.
+  // still lacks, None where it lacks none; divergence, regression and expectation of each row,
+  // [3, N], if return_terms.
   m.def("label_distribution_loss(" DLDL_FAST_LOSS_INPUTS
         ", bool return_terms, bool needs_grad) -> "
-        "(Tensor loss, Tensor grad_logits, Tensor scale, Tensor terms)");
+        "(Tensor loss, Tensor? grad_logits, Tensor? scale, Tensor? terms)");
   m.def("label_distribution_loss_backward(Tensor grad_loss, " DLDL_FAST_LOSS_INPUTS ") -> Tensor");
   // grad_logits[i] *= grad_loss * scale * weight[i]
   m.def(
-      "scale_rows_(Tensor(a!) grad_logits, Tensor grad_loss, Tensor scale, Tensor? weight) -> ()");
-  m.def("expectation(Tensor logits, Tensor labels) -> (Tensor mean, Tensor std)");
+      "scale_rows_(Tensor(a!) grad_logits, Tensor grad_loss, Tensor? scale, Tensor? weight) -> ()");
+  // The standard deviation is None unless return_std.
+  m.def("expectation(Tensor logits, Tensor labels, bool return_std) -> (Tensor mean, Tensor? std)");
   m.def(
-      "expectation_backward(Tensor grad_mean, Tensor grad_std, Tensor logits, Tensor labels) -> "
+      "expectation_backward(Tensor? grad_mean, Tensor? grad_std, Tensor logits, Tensor labels) -> "
       "Tensor");
   m.def("cpu_capability() -> str");
 }

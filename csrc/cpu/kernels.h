@@ -68,7 +68,8 @@ struct LossInputs {
   RowValues weight;
   RowValues distribution;  // [N, K] contiguous
   LossOptions options;
-  double grad_scale;  // factor of all gradients
+  double grad_scale;   // factor of all gradients
+  bool exceeds_cache;  // rows come from memory, not from a cache
 };
 
 // Null pointers where a result is not wanted.
@@ -86,7 +87,8 @@ struct Kernels {
                       void* scratch);
   void (*expectation)(const void* logits, int64_t row_stride, const LabelGrid&, int64_t begin,
                       int64_t end, double* mean, double* std, void* scratch);
-  // grad[i] = grad_mean[i] d mean_i / d logits + grad_std[i] d std_i / d logits
+  // grad[i] = grad_mean[i] d mean_i / d logits + grad_std[i] d std_i / d logits; either, and `std`
+  // above, may be null
   void (*expectation_backward)(const void* logits, int64_t row_stride, const LabelGrid&,
                                int64_t begin, int64_t end, const double* grad_mean,
                                const double* grad_std, void* grad, void* scratch);

@@ -1,16 +1,22 @@
 // label_distribution_loss, label_distribution_loss_backward and scale_rows_ for CPU tensors.
 #include <torch/csrc/stable/library.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <limits>
 #include <string>
 #include <tuple>
+#include <utility>
 
+#include "cpu/huge_pages.h"
 #include "cpu/tensors.h"
 
 namespace dldl_fast {
 namespace {
+
+// Logits of that size come from memory: less than the last-level cache that a core can fill.
+constexpr int64_t kCacheBytes = int64_t{4} << 20;
 
 std::string format(double value) {
   char text[32];
@@ -49,17 +55,27 @@ std::string describe(BadValue what, const LossInputs& in) {
 }
 
 struct Results {
-  Tensor loss, grad_logits, scale, terms;
+  Tensor loss;
+  std::optional<Tensor> grad_logits, scale, terms;
 };
 
-Tensor filled(const Tensor& like, ScalarType type, double value) {
-  Tensor scalar = new_tensor(like, type, {});
-  if (type == ScalarType::Double) {
+// The power of 2 by which float16 gradients are written too small, if the greatest one that labels
+// so far apart can have would overflow.
+double half_headroom(const LossOptions& options, const LabelGrid& grid) {
+  constexpr double kMaxHalf = 65504;
+  const double range = grid.labels[grid.size - 1] - grid.labels[0];
+  // p_hat_k |l_k - y_hat| <= range / 4, and |y_hat - y| <= range.
+  const double slope = options.regression == Regression::kL2 ? 2 * range : 1;
+  const double bound = options.ld_weight + options.lambda * slope * range / 4;
+  return bound <= kMaxHalf ? 1 : std::exp2(std::floor(std::log2(kMaxHalf / bound)));
+}
+
+void fill(Tensor scalar, double value) {
+  if (scalar.scalar_type() == ScalarType::Double) {
     *scalar.mutable_data_ptr<double>() = value;
   } else {
     *scalar.mutable_data_ptr<float>() = static_cast<float>(value);
   }
-  return scalar;
 }
 
 Results run(const Tensor& given_logits, const std::optional<Tensor>& target, double sigma_number,
@@ -89,9 +105,12 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
   // Where the mean's 1 / N is known before, the gradient is written with it, and backward has
   // nothing to do for an incoming 1. Not in float16, where such gradients would vanish.
   const bool is_mean = options.reduction == Reduction::kMean;
-  const bool scale_now = is_mean && !weight.has_value() && !ignore_nan && n_rows > 0 &&
-                         logits.scalar_type() != ScalarType::Half;
-  const double grad_scale = scale_now ? 1 / static_cast<double>(n_rows) : 1;
+  const bool is_half = logits.scalar_type() == ScalarType::Half;
+  const bool scale_later = is_half || (is_mean && (weight.has_value() || ignore_nan));
+  const double grad_scale = is_half                   ? half_headroom(options, grid.grid())
+                            : is_mean && !scale_later ? 1 / static_cast<double>(n_rows)
+                                                      : 1;
+  const int64_t logits_bytes = n_rows * n_labels * static_cast<int64_t>(logits.element_size());
   const LossInputs in{logits.const_data_ptr(),
                       logits.stride(0),
                       grid.grid(),
@@ -101,17 +120,22 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
                       weights.get(),
                       distributions.get(),
                       options,
-                      grad_scale};
+                      grad_scale,
+                      logits_bytes > kCacheBytes};
 
   const bool per_row = options.reduction == Reduction::kNone;
-  const int64_t n_terms = return_terms ? n_rows : 0;
-  Tensor row_losses = per_row ? new_tensor(logits, type, {n_rows}) : logits;
-  Tensor grad_logits =
-      new_tensor(logits, logits.scalar_type(), {needs_grad ? n_rows : 0, n_labels});
-  Tensor terms = new_tensor(logits, ScalarType::Double, {3, n_terms});
-  const LossOutputs out{per_row ? row_losses.mutable_data_ptr() : nullptr,
-                        needs_grad ? grad_logits.mutable_data_ptr() : nullptr,
-                        return_terms ? terms.mutable_data_ptr<double>() : nullptr, n_rows};
+  Results results{
+      per_row ? new_tensor(logits, type, {n_rows}) : new_tensor(logits, type, {}), {}, {}, {}};
+  LossOutputs out{per_row ? results.loss.mutable_data_ptr() : nullptr, nullptr, nullptr, n_rows};
+  if (needs_grad) {
+    results.grad_logits = new_tensor(logits, logits.scalar_type(), {n_rows, n_labels});
+    out.grad = results.grad_logits->mutable_data_ptr();
+    prefer_huge_pages(out.grad, logits_bytes);
+  }
+  if (return_terms) {
+    results.terms = new_tensor(logits, ScalarType::Double, {3, n_rows});
+    out.terms = results.terms->mutable_data_ptr<double>();
+  }
 
   const Kernels& kernel = kernels(storage_of(logits), n_labels);
   std::vector<ChunkResult> chunks(n_rows / chunk_rows(n_labels) + 1);
@@ -130,13 +154,15 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
     loss += chunk.loss;
     total += chunk.weight;
   }
-  double scale = 1;
-  if (is_mean) {
-    if (!scale_now) scale = total == 0 ? 0 : 1 / total;
-    loss = total == 0 ? 0 : loss / total;
+  if (!per_row) {
+    const double divisor = !is_mean ? 1 : total;
+    fill(results.loss, divisor == 0 ? 0 : loss / divisor);
   }
-  return {per_row ? row_losses : filled(logits, type, loss), grad_logits,
-          filled(logits, ScalarType::Double, scale), terms};
+  if (scale_later) {
+    results.scale = new_tensor(logits, ScalarType::Double, {});
+    fill(*results.scale, !is_mean ? 1 / grad_scale : total == 0 ? 0 : 1 / (grad_scale * total));
+  }
+  return results;
 }
 
 double scalar_value(const Tensor& t) {
@@ -144,7 +170,7 @@ double scalar_value(const Tensor& t) {
                                                : *t.const_data_ptr<float>();
 }
 
-void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const Tensor& scale,
+void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const std::optional<Tensor>& scale,
                 const std::optional<Tensor>& weight) {
   const int64_t n_rows = grad_logits.size(0), n_labels = grad_logits.size(1);
   STD_TORCH_CHECK(grad_logits.is_contiguous(), "grad_logits must be contiguous");
@@ -152,7 +178,7 @@ void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const Tensor& scale
   const Values losses("grad_loss", grad_loss, per_row ? n_rows : 1);
   const Values weights("weight", weight, n_rows);
   const RowValues grads = losses.get(), w = weights.get();
-  const double common = scalar_value(scale) * (per_row ? 1 : grads[0]);
+  const double common = (scale.has_value() ? scalar_value(*scale) : 1) * (per_row ? 1 : grads[0]);
   if (w.data == nullptr && !per_row && common == 1) return;
 
   const Kernels& kernel = kernels(storage_of(grad_logits), n_labels);
@@ -186,17 +212,16 @@ void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const Tensor& scale
   logits, target, sigma_number, sigma, weight, target_distribution, labels, lambda, ld_weight, \
       kind, divergence, regression, smooth_l1_beta, reduction, out_of_range, ignore_nan, validate
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> label_distribution_loss(DLDL_FAST_LOSS_PARAMETERS,
-                                                                   bool return_terms,
-                                                                   bool needs_grad) {
-  const Results r = run(DLDL_FAST_LOSS_ARGUMENTS, return_terms, needs_grad);
-  return {r.loss, r.grad_logits, r.scale, r.terms};
+std::tuple<Tensor, std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>
+label_distribution_loss(DLDL_FAST_LOSS_PARAMETERS, bool return_terms, bool needs_grad) {
+  Results r = run(DLDL_FAST_LOSS_ARGUMENTS, return_terms, needs_grad);
+  return {std::move(r.loss), std::move(r.grad_logits), std::move(r.scale), std::move(r.terms)};
 }
 
 Tensor label_distribution_loss_backward(const Tensor& grad_loss, DLDL_FAST_LOSS_PARAMETERS) {
   const Results r = run(DLDL_FAST_LOSS_ARGUMENTS, false, true);
-  scale_rows(r.grad_logits, grad_loss, r.scale, weight);
-  return r.grad_logits;
+  scale_rows(*r.grad_logits, grad_loss, r.scale, weight);
+  return *r.grad_logits;
 }
 
 std::string capability() { return cpu_capability(); }

@@ -5,10 +5,12 @@
 
 #if defined(__GNUC__)
 #define DLDL_FAST_INLINE static inline __attribute__((always_inline))
+#define DLDL_FAST_OUTLINE static __attribute__((noinline))
 #define DLDL_FAST_MEMBER inline __attribute__((always_inline))
 #define DLDL_FAST_LAMBDA __attribute__((always_inline))
 #else
 #define DLDL_FAST_INLINE static inline
+#define DLDL_FAST_OUTLINE static
 #define DLDL_FAST_MEMBER inline
 #define DLDL_FAST_LAMBDA
 #endif
@@ -37,6 +39,12 @@ using Float = Vector<float, W>;
 template <int W>
 using Int = Vector<int32_t, W>;
 
+template <int W>
+constexpr int kLogLanes = W == 16  ? 4
+                          : W == 8 ? 3
+                          : W == 4 ? 2
+                                   : 0;
+
 constexpr double kInfinity = __builtin_huge_val();
 
 template <class To, class From>
@@ -62,7 +70,7 @@ DLDL_FAST_INLINE Vector<A, W> iota() {
 
 template <class V>
 DLDL_FAST_INLINE V max(V a, V b) {
-  return a < b ? b : a;  // a NaN in b is passed over
+  return a < b ? b : a;  // a NaN in a stays, one in b is passed over
 }
 
 template <class V>
@@ -168,7 +176,7 @@ DLDL_FAST_INLINE Vector<A, W> load_scaled(const T* p, double scale) {
   return bit_cast<Vector<A, W>>(values);
 }
 
-#if DLDL_FAST_LANES == 8
+#if DLDL_FAST_LANES == 8 && !defined(DLDL_FAST_NO_INTRINSICS)
 template <>
 DLDL_FAST_MEMBER Float<8> load<8>(const Half* p) {
   return (Float<8>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -177,7 +185,7 @@ template <>
 DLDL_FAST_MEMBER void store<8>(Half* p, Float<8> v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, 0));
 }
-#elif DLDL_FAST_LANES == 16
+#elif DLDL_FAST_LANES == 16 && !defined(DLDL_FAST_NO_INTRINSICS)
 template <>
 DLDL_FAST_MEMBER Float<16> load<16>(const Half* p) {
   return (Float<16>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -218,9 +226,8 @@ DLDL_FAST_INLINE void store_converted(double* p, Vector<double, H> v) {
 }
 
 template <int H>
-DLDL_FAST_INLINE void store_truncated(int32_t* p, Vector<double, H> v) {
-  const auto integers = convert<Int<H>>(v);
-  std::memcpy(p, &integers, sizeof(integers));
+DLDL_FAST_INLINE void store_integers(int32_t* p, Int<H> v) {
+  std::memcpy(p, &v, sizeof(v));
 }
 
 // The values of rows from row0 on, or one that stands in where there are none.
@@ -232,15 +239,22 @@ DLDL_FAST_INLINE Vector<double, H> load_rows(const RowValues& values, int64_t ro
                           : load_as_double<H>(static_cast<const float*>(values.data) + row0);
 }
 
+// Whether all lanes of a comparison of H doubles hold.
 template <int H, class M>
 DLDL_FAST_INLINE bool all_lanes(M mask) {
   if constexpr (H == 1) {
     return mask;
   } else {
+#if DLDL_FAST_LANES == 8 && !defined(DLDL_FAST_NO_INTRINSICS)
+    return _mm256_movemask_pd((__m256d)mask) == 0xf;
+#elif DLDL_FAST_LANES == 16 && !defined(DLDL_FAST_NO_INTRINSICS)
+    return _mm512_movepi64_mask((__m512i)mask) == 0xff;
+#else
     int64_t lanes[H], all = -1;
     std::memcpy(lanes, &mask, sizeof(mask));
     for (int i = 0; i < H; ++i) all &= lanes[i];
     return all != 0;
+#endif
   }
 }
 
@@ -255,28 +269,34 @@ DLDL_FAST_INLINE A lane_sum(Vector<A, W> v) {
 // ---- Elementary functions ----------------------------------------------------------------------
 
 DLDL_FAST_INLINE double exp(double x) { return std::exp(x); }
+DLDL_FAST_INLINE double exp_in_range(double x) { return std::exp(x); }
 DLDL_FAST_INLINE double log(double x) { return std::log(x); }
 
-// e^x for x <= 0 to within 2 units in the last place, 0 below -87.7 (where it would be subnormal);
-// NaN stays NaN. e^x = 2^n 2^f with integer n and |f| <= 1/2; 2^f by its minimax polynomial, whose
-// terms are paired (Estrin) because the length of the chain is what bounds the kernels' speed.
+// e^x for -88 <= x <= 0 to within 2 units in the last place, any value below that; NaN stays NaN.
+// e^x = 2^n 2^f with integer n and |f| <= 1/2; 2^f by its minimax polynomial, whose terms are
+// paired (Estrin) to keep the chain short.
 template <class V>
-DLDL_FAST_INLINE V exp(V x) {
+DLDL_FAST_INLINE V exp_in_range(V x) {
   using I = Int<sizeof(V) / sizeof(float)>;
   constexpr float kLog2E = 1.44269504088896341f;
   // 1.5 * 2^23: adding it rounds to an integer and leaves that integer, plus the bias 127 of the
   // exponent, in the low bits.
   constexpr float kRounder = 12582912.0f + 127.0f;
-  const V bounded = x < -88.0f ? V{} - 88.0f : x;  // n = -127: the factor 2^n becomes 0
-  const V shifted = bounded * kLog2E + kRounder;
+  const V shifted = x * kLog2E + kRounder;
   const V n = shifted - kRounder;
-  const V f = bounded * kLog2E - n;  // with a fused multiply-add, exact up to its one rounding
+  const V f = x * kLog2E - n;  // with a fused multiply-add, exact up to its one rounding
   const V f2 = f * f;
   const V low = f * 0.6931470037f + 1.0f;
   const V middle = f * 0.05550733581f + 0.2402224243f;
   const V high = f * 0.001326472731f + 0.009671512991f;
   const V p = (high * f2 + middle) * f2 + low;
   return p * bit_cast<V>(bit_cast<I>(shifted) << 23);
+}
+
+// The same for all x <= 0: 0 below -87.7, where it would be subnormal.
+template <class V>
+DLDL_FAST_INLINE V exp(V x) {
+  return exp_in_range(max(x, V{} - 88.0f));  // n = -127: the factor 2^n becomes 0
 }
 
 // ln x for positive normal x to within 2 units in the last place; inf and NaN give NaN.
@@ -324,8 +344,6 @@ struct Max {
 #define DLDL_FAST_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Int<W>{__VA_ARGS__})
 #endif
 
-// W vectors in, one out: lane i is the reduction of vector i. A tree that transposes on its way:
-// log2(W) levels of two shuffles and one operation a pair, instead of W horizontal reductions.
 template <int W>
 struct Transpose;
 
@@ -337,69 +355,100 @@ struct Transpose<1> {
   }
 };
 
+// Shuffles of two vectors inside every quartet of lanes: a0 b0 a1 b1 and a2 b2 a3 b3, then
+// a0 a1 b0 b1 and a2 a3 b2 b3; and, for more than one quartet, whole quartets of both.
 #if DLDL_FAST_LANES == 4
-template <>
-struct Transpose<4> {
-  static constexpr int W = 4;
-  template <class Op>
-  static DLDL_FAST_MEMBER Float<4> reduce(const Float<4>* v, Op op) {
-    Float<4> a[2];
-    for (int i = 0; i < 2; ++i) {
-      a[i] = op(DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 4, 1, 5),
-                DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 2, 6, 3, 7));
-    }
-    return op(DLDL_FAST_SHUFFLE(a[0], a[1], 0, 1, 4, 5), DLDL_FAST_SHUFFLE(a[0], a[1], 2, 3, 6, 7));
-  }
-};
+#define DLDL_FAST_LOW_SINGLES 0, 4, 1, 5
+#define DLDL_FAST_HIGH_SINGLES 2, 6, 3, 7
+#define DLDL_FAST_LOW_PAIRS 0, 1, 4, 5
+#define DLDL_FAST_HIGH_PAIRS 2, 3, 6, 7
 #elif DLDL_FAST_LANES == 8
-template <>
-struct Transpose<8> {
-  static constexpr int W = 8;
-  template <class Op>
-  static DLDL_FAST_MEMBER Float<8> reduce(const Float<8>* v, Op op) {
-    Float<8> a[4], b[2];
-    for (int i = 0; i < 4; ++i) {
-      a[i] = op(DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13),
-                DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15));
-    }
-    for (int i = 0; i < 2; ++i) {
-      b[i] = op(DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13),
-                DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15));
-    }
-    return op(DLDL_FAST_SHUFFLE(b[0], b[1], 0, 1, 2, 3, 8, 9, 10, 11),
-              DLDL_FAST_SHUFFLE(b[0], b[1], 4, 5, 6, 7, 12, 13, 14, 15));
-  }
-};
+#define DLDL_FAST_LOW_SINGLES 0, 8, 1, 9, 4, 12, 5, 13
+#define DLDL_FAST_HIGH_SINGLES 2, 10, 3, 11, 6, 14, 7, 15
+#define DLDL_FAST_LOW_PAIRS 0, 1, 8, 9, 4, 5, 12, 13
+#define DLDL_FAST_HIGH_PAIRS 2, 3, 10, 11, 6, 7, 14, 15
+#define DLDL_FAST_EVEN_QUARTETS 0, 1, 2, 3, 8, 9, 10, 11
+#define DLDL_FAST_ODD_QUARTETS 4, 5, 6, 7, 12, 13, 14, 15
 #elif DLDL_FAST_LANES == 16
+#define DLDL_FAST_LOW_SINGLES 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define DLDL_FAST_HIGH_SINGLES 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define DLDL_FAST_LOW_PAIRS 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define DLDL_FAST_HIGH_PAIRS 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define DLDL_FAST_EVEN_QUARTETS 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
+#define DLDL_FAST_ODD_QUARTETS 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
+#endif
+
+#if DLDL_FAST_LANES > 1
 template <>
-struct Transpose<16> {
-  static constexpr int W = 16;
+struct Transpose<DLDL_FAST_LANES> {
+  static constexpr int W = DLDL_FAST_LANES;
+  using F = Float<W>;
+
+  // W vectors in, one out: lane i is the reduction of vector i. A tree that transposes on its way:
+  // log2(W) levels of two shuffles and one operation a pair, instead of W horizontal reductions.
   template <class Op>
-  static DLDL_FAST_MEMBER Float<16> reduce(const Float<16>* v, Op op) {
-    Float<16> a[8], b[4], c[2];
-    for (int i = 0; i < 8; ++i) {
-      a[i] = op(DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25,
-                                  12, 28, 13, 29),
-                DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11,
-                                  27, 14, 30, 15, 31));
+  static DLDL_FAST_MEMBER F reduce(const F* v, Op op) {
+    F a[W / 2], b[W / 4];
+    for (int i = 0; i < W / 2; ++i) {
+      a[i] = op(DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], DLDL_FAST_LOW_SINGLES),
+                DLDL_FAST_SHUFFLE(v[2 * i], v[2 * i + 1], DLDL_FAST_HIGH_SINGLES));
     }
-    for (int i = 0; i < 4; ++i) {
-      b[i] = op(DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25,
-                                  12, 13, 28, 29),
-                DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26,
-                                  27, 14, 15, 30, 31));
+    for (int i = 0; i < W / 4; ++i) {
+      b[i] = op(DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], DLDL_FAST_LOW_PAIRS),
+                DLDL_FAST_SHUFFLE(a[2 * i], a[2 * i + 1], DLDL_FAST_HIGH_PAIRS));
     }
-    for (int i = 0; i < 2; ++i) c[i] = halves(b[2 * i], b[2 * i + 1], op);
-    return halves(c[0], c[1], op);
+#if DLDL_FAST_LANES == 16
+    for (int i = 0; i < 2; ++i)
+      b[i] = op(even(b[2 * i], b[2 * i + 1]), odd(b[2 * i], b[2 * i + 1]));
+#endif
+#if DLDL_FAST_LANES > 4
+    return op(even(b[0], b[1]), odd(b[0], b[1]));
+#else
+    return b[0];
+#endif
   }
 
- private:
-  // Adds neighbouring quarters: (a0 a1 a2 a3), (b0 b1 b2 b3) -> a0+a1, a2+a3, b0+b1, b2+b3.
-  template <class Op>
-  static DLDL_FAST_MEMBER Float<16> halves(Float<16> a, Float<16> b, Op op) {
-    return op(DLDL_FAST_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27),
-              DLDL_FAST_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));
+  // Lane j of vector i and lane i of vector j trade places.
+  static DLDL_FAST_MEMBER void square(F* v) {
+    for (int i = 0; i < W; i += 4) {
+      F a[4];
+      for (int j = 0; j < 2; ++j) {
+        a[j] = DLDL_FAST_SHUFFLE(v[i + 2 * j], v[i + 2 * j + 1], DLDL_FAST_LOW_SINGLES);
+        a[j + 2] = DLDL_FAST_SHUFFLE(v[i + 2 * j], v[i + 2 * j + 1], DLDL_FAST_HIGH_SINGLES);
+      }
+      for (int j = 0; j < 2; ++j) {
+        v[i + 2 * j] = DLDL_FAST_SHUFFLE(a[2 * j], a[2 * j + 1], DLDL_FAST_LOW_PAIRS);
+        v[i + 2 * j + 1] = DLDL_FAST_SHUFFLE(a[2 * j], a[2 * j + 1], DLDL_FAST_HIGH_PAIRS);
+      }
+    }
+    // Quartets are 4 x 4 squares by now; the same once more, with quartets in place of lanes.
+#if DLDL_FAST_LANES == 8
+    for (int j = 0; j < 4; ++j) {
+      const F a = v[j], b = v[j + 4];
+      v[j] = even(a, b);
+      v[j + 4] = odd(a, b);
+    }
+#elif DLDL_FAST_LANES == 16
+    for (int j = 0; j < 4; ++j) {
+      const F a = even(v[j], v[j + 4]), b = odd(v[j], v[j + 4]);
+      const F c = even(v[j + 8], v[j + 12]), d = odd(v[j + 8], v[j + 12]);
+      v[j] = even(a, c);
+      v[j + 4] = even(b, d);
+      v[j + 8] = odd(a, c);
+      v[j + 12] = odd(b, d);
+    }
+#endif
   }
+
+#if DLDL_FAST_LANES > 4
+ private:
+  static DLDL_FAST_MEMBER F even(F a, F b) {
+    return DLDL_FAST_SHUFFLE(a, b, DLDL_FAST_EVEN_QUARTETS);
+  }
+  static DLDL_FAST_MEMBER F odd(F a, F b) {
+    return DLDL_FAST_SHUFFLE(a, b, DLDL_FAST_ODD_QUARTETS);
+  }
+#endif
 };
 #endif
 

@@ -22,7 +22,7 @@ struct Row {
 };
 
 DLDL_FAST_INLINE void note(ChunkResult& result, int64_t row, BadValue what, double value) {
-  if (result.bad_row >= 0) return;
+  if (result.bad_row >= 0 && result.bad_row < row) return;
   result.bad_row = row;
   result.bad_value = what;
   result.value = value;
