@@ -19,6 +19,9 @@ BACKENDS = ("cpp", "reference")
 
 VARIABLE = "DLDL_FAST_BACKEND"
 
+# Read once: looking an unset variable up takes longer than checking all arguments of a loss.
+requested_by_environment = os.environ.get(VARIABLE) or "auto"
+
 
 class BackendStatus(NamedTuple):
     """Whether a backend works in this installation, and if not, why and what to do."""
@@ -68,7 +71,7 @@ def resolve(requested: str, device_type: str) -> str:
     """
     if requested != "auto":
         return _resolve(requested, "backend", device_type, ops.load_error)
-    return _resolve(os.environ.get(VARIABLE) or "auto", VARIABLE, device_type, ops.load_error)
+    return _resolve(requested_by_environment, VARIABLE, device_type, ops.load_error)
 
 
 @functools.lru_cache

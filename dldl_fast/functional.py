@@ -13,6 +13,7 @@ from dldl_fast import backends, ops, reference
 from dldl_fast.labels import as_label_grid
 from dldl_fast.options import KINDS, LossOptions
 
+_ROW_DTYPES = (torch.float32, torch.float64)
 _LOGITS_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -131,7 +132,8 @@ def apply_loss(
     return_terms: bool,
 ) -> Tensor | LossTerms:
     """`label_distribution_loss` with settings and label grid that have been checked before."""
-    lead = _check_logits(logits, len(labels))
+    n_labels = labels.numel()
+    lead = _check_logits(logits, n_labels)
     if target is None and target_distribution is None:
         raise ValueError("target is missing: give target [...] or target_distribution [..., K]")
     if target is not None:
@@ -142,13 +144,14 @@ def apply_loss(
         weight = _rows("weight", weight, logits, lead)
     if target_distribution is not None:
         _check_row_tensor("target_distribution", target_distribution, logits, logits.shape)
-        target_distribution = target_distribution.reshape(-1, len(labels))
-        if target_distribution.dtype not in (torch.float32, torch.float64):
+        target_distribution = target_distribution.reshape(-1, n_labels)
+        if target_distribution.dtype not in _ROW_DTYPES:
             target_distribution = target_distribution.to(torch.float32)
-    flat = logits if logits.dim() == 2 else logits.reshape(-1, len(labels))
+    flat = logits if logits.dim() == 2 else logits.reshape(-1, n_labels)
     inputs = (flat, target, sigma, weight, target_distribution, labels, options)
     terms: Tensor | None
-    if backends.resolve(backend, logits.device.type) == "reference":
+    device_type = "cpu" if logits.is_cpu else logits.device.type  # the latter makes two objects
+    if backends.resolve(backend, device_type) == "reference":
         loss, terms = reference.label_distribution_loss(*inputs)
     else:
         loss, terms = ops.label_distribution_loss(*inputs, return_terms)
@@ -195,11 +198,13 @@ def expectation(
     grid = _grid_beside(logits, labels)
     lead = _check_logits(logits, len(grid))
     flat = logits.reshape(-1, len(grid))
-    chosen = backends.resolve(backend, logits.device.type)
-    module = reference if chosen == "reference" else ops
-    mean, std = module.expectation(flat, grid)
+    std: Tensor | None
+    if backends.resolve(backend, logits.device.type) == "reference":
+        mean, std = reference.expectation(flat, grid)
+    else:
+        mean, std = ops.expectation(flat, grid, return_std)
     mean = mean.reshape(lead)
-    return (mean, std.reshape(lead)) if return_std else mean
+    return (mean, std.reshape(lead)) if return_std and std is not None else mean
 
 
 def label_distribution(
@@ -280,10 +285,17 @@ def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:
 
 def _rows(name: str, value: Tensor, logits: Tensor, lead: torch.Size) -> Tensor:
     """Check a per-row argument and return it as float32 or float64 [N]."""
+    # What needs nothing done comes first, in few steps: with small batches they are what costs.
+    if (
+        isinstance(value, Tensor)
+        and value.dtype in _ROW_DTYPES
+        and value.shape == lead
+        and value.device == logits.device
+        and not value.requires_grad
+    ):
+        return value if len(lead) == 1 else value.reshape(-1)
     _check_row_tensor(name, value, logits, lead)
-    if value.dtype != torch.float32 and value.dtype != torch.float64:
-        value = value.to(torch.float32 if value.is_floating_point() else torch.float64)
-    return value if len(lead) == 1 else value.reshape(-1)
+    return value.to(torch.float32 if value.is_floating_point() else torch.float64).reshape(-1)
 
 
 def _check_row_tensor(name: str, value: Tensor, logits: Tensor, shape: torch.Size) -> None:

@@ -59,7 +59,7 @@ def label_distribution_loss(
 ) -> tuple[Tensor, Tensor | None]:
     """Loss and, if asked for, float64 terms [3, N]; arguments as in the reference."""
     number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (sigma, None)
-    validate = options.validates(logits.device.type)
+    validate = options.validates(logits.is_cpu)
     others = (target, number, rows, weight, target_distribution, labels, *options.codes, validate)
     if torch.compiler.is_compiling():
         loss, _, _, terms = torch.ops.dldl_fast.label_distribution_loss(
@@ -72,7 +72,7 @@ def label_distribution_loss(
                 logits, others, return_terms
             )
             return result if return_terms else (result, None)
-        loss, _, _, terms = _forward(logits, *others, return_terms, False)
+        loss, _, _, terms = _below_autograd(_loss_op, logits, *others, return_terms, False)
     except RuntimeError as error:
         if (text := str(error)).startswith(VALUE_ERROR):
             raise ValueError(text.removeprefix(VALUE_ERROR)) from None
@@ -80,23 +80,24 @@ def label_distribution_loss(
     return loss, terms
 
 
-def expectation(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The contract of `reference.expectation`."""
-    if torch.compiler.is_compiling() or (logits.requires_grad and torch.is_grad_enabled()):
-        return torch.ops.dldl_fast.expectation(logits, labels)  # type: ignore[no-any-return]
-    # Below autograd: the formula registered for the op would only cost time here.
-    with torch._C._AutoDispatchBelowAutograd():
-        return _expectation_op(logits, labels)  # type: ignore[no-any-return]
+def expectation(logits: Tensor, labels: Tensor, return_std: bool) -> tuple[Tensor, Tensor | None]:
+    """Expectation and, if asked for, standard deviation of logits [N, K], float64 [N]."""
+    if torch.compiler.is_compiling():
+        return torch.ops.dldl_fast.expectation(logits, labels, return_std)  # type: ignore[no-any-return]
+    if logits.requires_grad and torch.is_grad_enabled():
+        result = _Expectation.apply(logits, labels, return_std)  # type: ignore[no-untyped-call]
+        return result if return_std else (result, None)
+    return _below_autograd(_expectation_op, logits, labels, return_std)  # type: ignore[no-any-return]
 
 
 # The kernel's way to say that an error is about a value given by the user.
 VALUE_ERROR = "ValueError: "
 
 
-def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    # Below autograd, as in `expectation`.
+def _below_autograd(op: Any, *args: Any) -> Any:
+    # The formulas registered for the ops would only cost time here.
     with torch._C._AutoDispatchBelowAutograd():
-        return _forward_op(*args)  # type: ignore[no-any-return]
+        return op(*args)
 
 
 class _LabelDistributionLoss(torch.autograd.Function):
@@ -108,8 +109,12 @@ class _LabelDistributionLoss(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, others: tuple[Any, ...], return_terms: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
-        loss, ctx.grad_logits, scale, terms = _forward(logits, *others, return_terms, True)
-        _save(ctx, logits, others, scale)
+        loss: Tensor
+        loss, ctx.grad_logits, ctx.scale, terms = _below_autograd(
+            _loss_op, logits, *others, return_terms, True
+        )
+        _save(ctx, logits, others)
+        ctx.is_final = ctx.scale is None and loss.dim() == 0 and others[3] is None
         ctx.set_materialize_grads(False)
         if not return_terms:
             return loss
@@ -124,24 +129,46 @@ class _LabelDistributionLoss(torch.autograd.Function):
         if grad_logits is None or torch.is_grad_enabled():
             # A second backward pass, or one that is itself recorded (create_graph=True).
             grad_logits = _recompute(ctx, grad_loss)
-        else:
-            weight, scale = ctx.saved_tensors[3::2]
-            _scale(grad_logits, grad_loss, scale, weight)
+        elif not ctx.is_final or grad_loss.item() != 1:
+            _scale(grad_logits, grad_loss, ctx.scale, ctx.saved_tensors[3])
         return grad_logits, None, None
 
 
-def _save(ctx: Any, logits: Tensor, others: tuple[Any, ...], scale: Tensor) -> None:
+def _save(ctx: Any, logits: Tensor, others: tuple[Any, ...]) -> None:
     target, number, sigma, weight, target_distribution, labels, *settings = others
-    ctx.save_for_backward(logits, target, sigma, weight, target_distribution, scale)
+    ctx.save_for_backward(logits, target, sigma, weight, target_distribution)
     ctx.settings = number, labels, settings
 
 
 def _recompute(ctx: Any, grad_loss: Tensor) -> Tensor:
-    logits, target, sigma, weight, target_distribution, _ = ctx.saved_tensors
+    logits, target, sigma, weight, target_distribution = ctx.saved_tensors
     number, labels, settings = ctx.settings
     return torch.ops.dldl_fast.label_distribution_loss_backward(  # type: ignore[no-any-return]
         grad_loss, logits, target, number, sigma, weight, target_distribution, labels, *settings
     )
+
+
+class _Expectation(torch.autograd.Function):
+    """Eager mode: the same formula as registered for the op, called in less time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, return_std: bool
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        mean, std = _below_autograd(_expectation_op, logits, labels, return_std)
+        ctx.save_for_backward(logits, labels)
+        ctx.set_materialize_grads(False)
+        return (mean, std) if return_std else mean
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_mean: Tensor | None, grad_std: Tensor | None = None
+    ) -> tuple[Tensor, None, None]:
+        grads = grad_mean, grad_std
+        if torch.is_grad_enabled():  # create_graph=True: a second derivative has to raise
+            return _expectation_backward_op(*grads, *ctx.saved_tensors), None, None
+        grad_logits = _below_autograd(_expectation_backward_op, *grads, *ctx.saved_tensors)
+        return grad_logits, None, None
 
 
 def _register() -> None:
@@ -149,16 +176,19 @@ def _register() -> None:
     library = "dldl_fast"
 
     @torch.library.register_fake(f"{library}::label_distribution_loss")
-    def _(logits: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    def _(logits: Tensor, *args: Any) -> tuple[Tensor | None, ...]:
         *inputs, return_terms, needs_grad = args
-        reduction = REDUCTIONS[inputs[12]]
-        n, n_labels = logits.shape
+        weight, reduction, ignore_nan = inputs[3], REDUCTIONS[inputs[12]], inputs[14]
+        n = logits.shape[0]
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        scale_later = logits.dtype == torch.float16 or (
+            reduction == "mean" and (weight is not None or ignore_nan)
+        )
         return (
             logits.new_empty((n,) if reduction == "none" else (), dtype=dtype),
-            logits.new_empty((n if needs_grad else 0, n_labels)),
-            logits.new_empty((), dtype=torch.float64),
-            logits.new_empty((3, n if return_terms else 0), dtype=torch.float64),
+            logits.new_empty(logits.shape) if needs_grad else None,
+            logits.new_empty((), dtype=torch.float64) if scale_later else None,
+            logits.new_empty((3, n), dtype=torch.float64) if return_terms else None,
         )
 
     @torch.library.register_fake(f"{library}::label_distribution_loss_backward")
@@ -166,26 +196,27 @@ def _register() -> None:
         return logits.new_empty(logits.shape)
 
     @torch.library.register_fake(f"{library}::scale_rows_")
-    def _(grad_logits: Tensor, grad_loss: Tensor, scale: Tensor, weight: _Row) -> None:
+    def _(grad_logits: Tensor, grad_loss: Tensor, scale: Tensor | None, weight: _Row) -> None:
         return None
 
     @torch.library.register_fake(f"{library}::expectation")
-    def _(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _(logits: Tensor, labels: Tensor, return_std: bool) -> tuple[Tensor, Tensor | None]:
         rows = logits.shape[:1]
-        return logits.new_empty(rows, dtype=torch.float64), logits.new_empty(
-            rows, dtype=torch.float64
+        return (
+            logits.new_empty(rows, dtype=torch.float64),
+            logits.new_empty(rows, dtype=torch.float64) if return_std else None,
         )
 
     @torch.library.register_fake(f"{library}::expectation_backward")
-    def _(grad_mean: Tensor, grad_std: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    def _(grad_mean: _Row, grad_std: _Row, logits: Tensor, labels: Tensor) -> Tensor:
         return logits.new_empty(logits.shape)
 
-    def loss_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def loss_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
         logits, *others = inputs
-        _save(ctx, logits, tuple(others[:-2]), output[2])
-        ctx.mark_non_differentiable(*output[1:])
+        _save(ctx, logits, tuple(others[:-2]))
+        ctx.mark_non_differentiable(*(t for t in output[1:] if t is not None))
 
-    def loss_backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def loss_backward(ctx: Any, grad_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         # Of 19 arguments the first one is differentiated.
         return (_recompute(ctx, grad_loss), *[None] * 18)
 
@@ -193,13 +224,13 @@ def _register() -> None:
         f"{library}::label_distribution_loss", loss_backward, setup_context=loss_setup
     )
 
-    def expectation_setup(ctx: Any, inputs: tuple[Tensor, Tensor], output: Any) -> None:
-        ctx.save_for_backward(*inputs)
+    def expectation_setup(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
-    def expectation_backward(ctx: Any, grad_mean: Tensor, grad_std: Tensor) -> tuple[Any, None]:
-        return torch.ops.dldl_fast.expectation_backward(
-            grad_mean, grad_std, *ctx.saved_tensors
-        ), None
+    def expectation_backward(
+        ctx: Any, grad_mean: _Row, grad_std: _Row
+    ) -> tuple[Tensor, None, None]:
+        return _expectation_backward_op(grad_mean, grad_std, *ctx.saved_tensors), None, None
 
     torch.library.register_autograd(
         f"{library}::expectation", expectation_backward, setup_context=expectation_setup
@@ -222,6 +253,7 @@ def _register() -> None:
 if load_error is None:
     _register()
     # Bound once: looking an overload up costs more than a small kernel.
-    _forward_op = torch.ops.dldl_fast.label_distribution_loss.default
+    _loss_op = torch.ops.dldl_fast.label_distribution_loss.default
     _expectation_op = torch.ops.dldl_fast.expectation.default
+    _expectation_backward_op = torch.ops.dldl_fast.expectation_backward.default
     _scale = torch.ops.dldl_fast.scale_rows_.default

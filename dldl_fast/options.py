@@ -70,6 +70,6 @@ class LossOptions:
         )
         object.__setattr__(self, "codes", codes)
 
-    def validates(self, device_type: str) -> bool:
+    def validates(self, on_cpu: bool) -> bool:
         """Whether bad values raise: always on the CPU unless switched off, elsewhere on demand."""
-        return device_type == "cpu" if self.validate == "auto" else bool(self.validate)
+        return on_cpu if self.validate == "auto" else bool(self.validate)
