@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from dldl_fast import backends
 from tests.cases import BACKENDS
 
 
@@ -15,7 +16,8 @@ def fixed_seed() -> None:
 
 @pytest.fixture(autouse=True)
 def default_choice_of_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DLDL_FAST_BACKEND", raising=False)
+    monkeypatch.setattr(backends, "requested_by_environment", "auto")
+    monkeypatch.delenv("DLDL_FAST_BACKEND", raising=False)  # for processes that tests start
 
 
 @pytest.fixture(params=BACKENDS)

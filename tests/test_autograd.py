@@ -139,6 +139,26 @@ def test_factor_of_the_loss_scales_the_gradient() -> None:
 
 
 @needs_cpp
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_float16_gradients_that_only_the_mean_makes_small_enough(reduction: str) -> None:
+    """Up to 4e5 a row before the factor 1/64, where float16 ends at 65,504."""
+    labels = torch.arange(1001, dtype=torch.float64)
+    x = torch.full((64, 1001), -20.0).half()
+    x[:, 0] = x[:, 1000] = 0  # as uncertain as can be, and as wrong
+    factor = 1 / 64 if reduction == "sum" else 1
+    settings = {"labels": labels, "regression": "l2", "reduction": reduction}
+    grads = []
+    for backend in ("cpp", "reference"):
+        z = (x if backend == "cpp" else x.double()).clone().requires_grad_()
+        y = torch.full((64,), 1000.0)
+        loss = functional.label_distribution_loss(z, y, backend=backend, **settings)
+        (loss * factor).backward()
+        grads.append(z.grad.double())
+    assert float(grads[1].abs().max()) * 64 > 65_504
+    torch.testing.assert_close(*grads, rtol=2e-3, atol=2e-3)
+
+
+@needs_cpp
 def test_two_losses_on_the_same_logits() -> None:
     x, f = example()
     other = DLDLv2Loss(0, 20, sigma=1.0, kind="gaussian_bin", backend="cpp")
@@ -320,6 +340,10 @@ def test_opcheck_of_the_loss(reduction: int) -> None:
     op = torch.ops.dldl_fast.label_distribution_loss.default
     torch.library.opcheck(op, (*op_inputs(torch.float32, True, reduction), True, False))
     torch.library.opcheck(op, (*op_inputs(torch.bfloat16, False, reduction), False, True))
+    # without weights, where the gradient lacks no factor; in float16 it always does
+    for dtype in (torch.float32, torch.float16):
+        logits, target, number, sigma, _, *rest = op_inputs(dtype, False, reduction)
+        torch.library.opcheck(op, (logits, target, number, sigma, None, *rest, False, True))
 
 
 @needs_cpp
@@ -338,18 +362,22 @@ def test_opcheck_of_the_scaling() -> None:
     op = torch.ops.dldl_fast.scale_rows_.default
     scale = torch.tensor(0.25, dtype=torch.float64)
     torch.library.opcheck(op, (torch.rand(5, 6), torch.tensor(2.0), scale, None))
+    torch.library.opcheck(op, (torch.rand(5, 6), torch.tensor(2.0), None, None))
     torch.library.opcheck(op, (torch.rand(5, 6).half(), torch.rand(5), scale, torch.rand(5)))
 
 
 @needs_cpp
 def test_opcheck_of_the_expectation() -> None:
     x = torch.randn(5, 6, requires_grad=True)
-    torch.library.opcheck(torch.ops.dldl_fast.expectation.default, (x, uniform_grid(6)))
+    for return_std in (False, True):
+        torch.library.opcheck(
+            torch.ops.dldl_fast.expectation.default, (x, uniform_grid(6), return_std)
+        )
     up = torch.randn(2, 5, dtype=torch.float64)
-    torch.library.opcheck(
-        torch.ops.dldl_fast.expectation_backward.default,
-        (up[0], up[1], x.detach(), uniform_grid(6)),
-    )
+    for grads in ((up[0], up[1]), (up[0], None), (None, up[1])):
+        torch.library.opcheck(
+            torch.ops.dldl_fast.expectation_backward.default, (*grads, x.detach(), uniform_grid(6))
+        )
 
 
 @needs_cpp

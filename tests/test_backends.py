@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,20 +51,30 @@ def test_automatic_choice_is_the_kernel(used: list[str]) -> None:
 def test_argument_then_variable_then_automatic(
     used: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DLDL_FAST_BACKEND", "reference")
+    monkeypatch.setattr(backends, "requested_by_environment", "reference")
     loss()
     functional.expectation(X, range(5))
     loss("cpp")
     functional.expectation(X, range(5), backend="cpp")
     assert used == ["reference", "reference", "cpp", "cpp"]
-    monkeypatch.setenv("DLDL_FAST_BACKEND", "cpp")
+    monkeypatch.setattr(backends, "requested_by_environment", "cpp")
     loss("reference")
     loss()
-    monkeypatch.setenv("DLDL_FAST_BACKEND", "")
+    monkeypatch.setattr(backends, "requested_by_environment", "auto")
     loss()
-    monkeypatch.setenv("DLDL_FAST_BACKEND", "auto")
-    loss()
-    assert used[4:] == ["reference", "cpp", "cpp", "cpp"]
+    assert used[4:] == ["reference", "cpp", "cpp"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "requested"), [("reference", "reference"), ("", "auto"), (None, "auto")]
+)
+def test_variable_is_read_at_import(variable: str | None, requested: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "DLDL_FAST_BACKEND"}
+    if variable is not None:
+        environment["DLDL_FAST_BACKEND"] = variable
+    code = "import dldl_fast; print(dldl_fast.backends.requested_by_environment)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, env=environment, text=True).strip() == requested
 
 
 def test_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +83,7 @@ def test_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         functional.label_distribution_loss(X, Y, labels=range(5), backend="cppp")
     with pytest.raises(ValueError, match=f"^backend {valid}"):
         functional.expectation(X, range(5), backend="cppp")
-    monkeypatch.setenv("DLDL_FAST_BACKEND", "cppp")
+    monkeypatch.setattr(backends, "requested_by_environment", "cppp")
     with pytest.raises(ValueError, match=f"^DLDL_FAST_BACKEND {valid}"):
         loss()
     loss("reference")  # a named one does not look at the variable
@@ -83,7 +96,7 @@ def test_without_the_library(used: list[str], monkeypatch: pytest.MonkeyPatch) -
     assert used == ["reference", "reference"]
     with pytest.raises(RuntimeError, match="^backend='cpp' cannot be used: no compiler was found"):
         loss("cpp")
-    monkeypatch.setenv("DLDL_FAST_BACKEND", "cpp")
+    monkeypatch.setattr(backends, "requested_by_environment", "cpp")
     with pytest.raises(RuntimeError, match="^DLDL_FAST_BACKEND='cpp' cannot be used: no compiler"):
         loss()
     status = {s.name: s for s in backends.status()}

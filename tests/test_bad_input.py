@@ -426,3 +426,14 @@ def test_both_backends_say_the_same_about_every_bad_value() -> None:
                 call(backend, **changes)
             texts.append(str(error.value))
         assert texts[0] == texts[1]
+
+
+@needs_cpp
+def test_first_bad_row_is_named_also_among_rows_of_other_faults() -> None:
+    """Eq. 1 without mass is seen after everything else."""
+    y = torch.tensor([1.0, 2.0, 3.5, 4.0, 99.0])
+    sigma = torch.tensor([1.0, 1.0, 1e-3, 1.0, 1.0])
+    with pytest.raises(ValueError, match=r"no mass on the label grid.*got 3\.5 at row 2"):
+        functional.label_distribution_loss(
+            torch.zeros(5, 11), y, labels=range(11), sigma=sigma, kind="gaussian_pdf", backend="cpp"
+        )

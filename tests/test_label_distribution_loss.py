@@ -36,6 +36,7 @@ ROW_LENGTHS = [
     *(8, 9, 15),  # vectors of 8, likewise
     *(16, 17, 23, 31, 32, 33),  # vectors of 16: whole, overlapping by 1 to 15 lanes
     *(41, 61, 101, 230),  # grids of the paper and of the released code
+    *(47, 48, 49),  # the longest rows that are computed with a row in every lane, and the next
     401,
     *(512, 513),  # the last block of 16 rows; from here row by row, with vectors of 16
     *(1024, 1025),  # the same with vectors of 8
@@ -57,14 +58,14 @@ def test_instruction_set_that_was_asked_for_is_in_use() -> None:
 def test_every_setting(
     kind: str, divergence: str, regression: str, reduction: str, dtype: torch.dtype
 ) -> None:
-    labels = bent_grid(21)
     x = (2 * torch.randn(19, 21)).to(dtype)
     sigma = 0.7 + 3 * torch.rand(19, dtype=torch.float64)
-    assert_kernel_matches(
-        x, targets_on(labels, 19), labels=labels, sigma=sigma, weight=torch.rand(19), kind=kind,
-        divergence=divergence, regression=regression, reduction=reduction, smooth_l1_beta=1.5,
-        lambda_=0.3, ld_weight=1.7,
-    )  # fmt: skip
+    for labels in (bent_grid(21), uniform_grid(21)):
+        assert_kernel_matches(
+            x, targets_on(labels, 19), labels=labels, sigma=sigma, weight=torch.rand(19), kind=kind,
+            divergence=divergence, regression=regression, reduction=reduction, smooth_l1_beta=1.5,
+            lambda_=0.3, ld_weight=1.7,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(("n_labels", "dtype"), [*product(ROW_LENGTHS, DTYPES)])
@@ -98,6 +99,26 @@ def test_every_number_of_rows(n_rows: int, reduction: str) -> None:
     weight = torch.rand(n_rows, dtype=torch.float64)
     assert_kernel_matches(x, y, labels=labels, weight=weight, reduction=reduction)
     assert_kernel_matches(x, y, labels=labels, reduction=reduction)
+
+
+# The same with rows of few labels, where whole blocks have a row in every lane.
+@pytest.mark.parametrize("n_rows", [1, 4, 8, 15, 16, 17, 40, 1025])
+def test_every_number_of_short_rows(n_rows: int) -> None:
+    labels = uniform_grid(21)
+    x, y = 2 * torch.randn(n_rows, 21), targets_on(labels, n_rows)
+    sigma = 0.5 + 2 * torch.rand(n_rows)
+    assert_kernel_matches(x, y, labels=labels, sigma=sigma)
+    sigma[n_rows // 2] = 0.1  # too narrow for that: its block takes the other way
+    assert_kernel_matches(x, y, labels=labels, sigma=sigma)
+
+
+# More than 4 MiB of logits: fetched ahead, and the gradient in huge pages.
+@pytest.mark.parametrize(("n_rows", "n_labels"), [(12_000, 101), (40_001, 33)])
+def test_logits_that_exceed_the_cache(n_rows: int, n_labels: int) -> None:
+    labels = uniform_grid(n_labels)
+    x, y = 2 * torch.randn(n_rows, n_labels), targets_on(labels, n_rows)
+    assert_kernel_matches(x, y, labels=labels)
+    assert_kernel_matches(x[:, :-1], y.clamp_max(n_labels - 2), labels=labels[:-1])
 
 
 # Below half a step the target is tabulated in float64, above it is computed with vectors.
