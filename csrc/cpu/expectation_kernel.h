@@ -3,7 +3,7 @@
 // std).
 #pragma once
 
-#include "cpu/loss_long_rows.h"
+#include "cpu/softmax_rows.h"
 
 namespace dldl_fast::DLDL_FAST_ISA {
 namespace {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/row_checks.h"
+#include "cpu/softmax_rows.h"
 #include "cpu/target_distribution.h"
 
 namespace dldl_fast::DLDL_FAST_ISA {
@@ -327,11 +328,6 @@ DLDL_FAST_INLINE V gaussian_log(V label, V l_near, V two_delta, V neg_inverse) {
 template <class V>
 DLDL_FAST_INLINE V gaussian_mass(V log_p) {
   return log_p < static_cast<float>(kLogTail) ? V{} : exp_in_range(log_p);
-}
-
-template <class T>
-DLDL_FAST_INLINE const T* row_of(const void* logits, int64_t stride, int64_t row) {
-  return static_cast<const T*>(logits) + row * stride;
 }
 
 // Whatever the row's other values are: nothing where it is left out, NaN where it is bad.
