@@ -60,8 +60,6 @@ def check_name(name: str, origin: str = "backend") -> None:
         raise ValueError(f"{origin} must be one of {known}, got {name!r}")
 
 
-# The answer depends on strings alone, so torch.compile may take it as a constant.
-@torch.compiler.assume_constant_result
 def resolve(requested: str, device_type: str) -> str:
     """Name of the backend that computes for logits on this device.
 
@@ -69,16 +67,21 @@ def resolve(requested: str, device_type: str) -> str:
         ValueError: if an unknown backend was named.
         RuntimeError: if the one that was named cannot serve, with the reason.
     """
-    if requested != "auto":
-        return _resolve(requested, "backend", device_type, ops.load_error)
-    return _resolve(requested_by_environment, VARIABLE, device_type, ops.load_error)
+    origin = "backend"
+    if requested == "auto":
+        requested, origin = requested_by_environment, VARIABLE
+    # torch.compile evaluates this while it traces, and warns of caches.
+    choose = _choose if torch.compiler.is_compiling() else _choose_cached
+    return choose(requested, origin, device_type, ops.load_error)
 
 
-@functools.lru_cache
-def _resolve(requested: str, origin: str, device_type: str, _load_error: str | None) -> str:
+def _choose(requested: str, origin: str, device_type: str, _load_error: str | None) -> str:
     check_name(requested, origin)
     if requested != "auto":
         if reason := _cannot_serve(requested, device_type):
             raise RuntimeError(f"{origin}={requested!r} cannot be used: {reason}")
         return requested
     return next(name for name in BACKENDS if not _cannot_serve(name, device_type))
+
+
+_choose_cached = functools.lru_cache(_choose)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -184,3 +186,9 @@ def test_wrong_shape_is_said_while_tracing(backend: str) -> None:
     criterion = DLDLv2Loss(0, 20, backend=backend)
     with pytest.raises(Exception, match="use target.squeeze"):
         compiled(criterion)(torch.zeros(3, 21), torch.zeros(3, 1))
+
+
+def test_importing_the_package_does_not_load_the_compiler() -> None:
+    """It takes as long as importing torch itself, and most processes never need it."""
+    code = "import sys, dldl_fast; print('torch._dynamo' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
