@@ -1,0 +1,1 @@
+"""A case for every opcode that computes: inputs, and what PTX says of them in plain Python."""

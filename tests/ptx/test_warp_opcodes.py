@@ -1,0 +1,149 @@
+"""Shuffles, votes and reductions, over whole warps and segments of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import ptx
+from tests.ptx.kernels import address, kernel
+
+VALUES = [(i * 2654435761) % (1 << 32) for i in range(64)]
+LANES = range(32)
+
+
+def run(body: str) -> list[int]:
+    """Two warps with VALUES in %x give %y."""
+    text = kernel(
+        "u64 u64",
+        f".reg .b32 %x, %y; .reg .pred %p, %q; {address('from', 'p0', 4)} {address('to', 'p1', 4)}"
+        f"ld.global.b32 %x, [%from]; {body} st.global.b32 [%to], %y;",
+    )
+    memory = ptx.Memory()
+    out = memory.allocate(64, np.uint32, must_write=True)
+    values = memory.upload(np.array(VALUES, np.uint32))
+    ptx.Module(text).launch("test", 1, 64, (values, out), memory)
+    return [int(x) for x in memory.download(out)]
+
+
+def on_warps(function: Callable[[list[int], int], int | None]) -> list[int]:
+    """What a function of a warp's values and a lane gives; None stands for the lane's own value."""
+    expected = []
+    for warp in (VALUES[:32], VALUES[32:]):
+        for lane in LANES:
+            value = function(warp, lane)
+            expected.append(warp[lane] if value is None else value)
+    return expected
+
+
+def _source(mode: str, lane: int, step: int, width: int) -> int | None:
+    """As __shfl_sync and its sisters are documented: segments of `width` lanes."""
+    first = lane // width * width
+    source = {
+        "up": lane - step,
+        "down": lane + step,
+        "bfly": lane ^ step,
+        "idx": first + step % width,
+    }[mode]
+    inside = source >= first if mode == "up" else source < first + width
+    return source if inside else None
+
+
+@pytest.mark.parametrize("width", [32, 16, 8, 4])
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 9, 16])
+@pytest.mark.parametrize("mode", ["up", "down", "bfly", "idx"])
+def test_shuffle(mode: str, step: int, width: int) -> None:
+    # The compiler packs the width like this.
+    packed = (32 - width) << 8 | (0 if mode == "up" else 31)
+
+    sources = [_source(mode, lane, step, width) for lane in LANES]
+
+    def expected(warp: list[int], lane: int) -> int | None:
+        source = sources[lane]
+        return None if source is None else warp[source]
+
+    instruction = f"shfl.sync.{mode}.b32 %y|%p, %x, {step}, {packed}, -1;"
+    assert run(instruction) == on_warps(expected)
+    inside = [int(source is not None) for source in sources]
+    assert run(f"{instruction} selp.b32 %y, 1, 0, %p;") == inside * 2
+
+
+def test_a_shuffle_among_some_lanes() -> None:
+    """Lanes 8 to 15 alone, under a mask that names no other."""
+    body = """
+    mov.b32 %y, 7; .reg .b32 %lane; mov.u32 %lane, %laneid; shr.u32 %lane, %lane, 3;
+    setp.ne.u32 %p, %lane, 1; @%p bra OUT;
+    shfl.sync.bfly.b32 %y, %x, 4, 31, 0xff00;
+    OUT:
+    """
+    assert run(body) == on_warps(lambda warp, i: warp[i ^ 4] if 8 <= i < 16 else 7)
+
+
+def test_segments_with_masks_of_their_own_shuffle_at_once() -> None:
+    body = """
+    .reg .b32 %mask, %shift; mov.u32 %shift, %laneid; and.b32 %shift, %shift, 24;
+    mov.b32 %mask, 255; shl.b32 %mask, %mask, %shift;
+    shfl.sync.down.b32 %y, %x, 1, 0x181f, %mask;
+    """
+    assert run(body) == on_warps(lambda warp, i: warp[i + 1] if i % 8 < 7 else None)
+
+
+VOTES: dict[str, Callable[[list[bool]], int]] = {
+    "any": lambda truths: int(any(truths)),
+    "all": lambda truths: int(all(truths)),
+    "uni": lambda truths: int(len(set(truths)) == 1),
+}
+
+
+@pytest.mark.parametrize("bound", [0, 1, VALUES[5], max(VALUES[:32]), 0xFFFFFFFF])
+@pytest.mark.parametrize("name", VOTES)
+def test_vote(name: str, bound: int) -> None:
+    got = run(
+        f"setp.ge.u32 %p, %x, {bound}; vote.sync.{name}.pred %q, %p, -1; selp.b32 %y, 1, 0, %q;"
+    )
+    assert got == on_warps(lambda warp, i: VOTES[name]([x >= bound for x in warp]))
+
+
+def test_a_vote_negates_its_operand() -> None:
+    got = run("setp.ge.u32 %p, %x, 0; vote.sync.any.pred %q, !%p, -1; selp.b32 %y, 1, 0, %q;")
+    assert got == [0] * 64
+
+
+def test_ballot() -> None:
+    got = run("setp.ge.u32 %p, %x, 0x80000000; vote.sync.ballot.b32 %y, %p, -1;")
+    assert got == on_warps(lambda warp, i: sum((x >> 31) << lane for lane, x in enumerate(warp)))
+
+
+def _signed(x: int) -> int:
+    return x - (1 << 32) if x >> 31 else x
+
+
+REDUCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "add.u32": lambda x, y: x + y,
+    "add.s32": lambda x, y: x + y,
+    "min.u32": min,
+    "max.u32": max,
+    "min.s32": lambda x, y: min(x, y, key=_signed),
+    "max.s32": lambda x, y: max(x, y, key=_signed),
+    "and.b32": lambda x, y: x & y,
+    "or.b32": lambda x, y: x | y,
+    "xor.b32": lambda x, y: x ^ y,
+}
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reduction(name: str) -> None:
+    got = run(f"redux.sync.{name} %y, %x, -1;")
+    assert got == on_warps(lambda warp, i: reduce(REDUCTIONS[name], warp) % (1 << 32))
+
+
+SPELLINGS = [
+    *(f"shfl.sync.{mode}.b32" for mode in ("up", "down", "bfly", "idx")),
+    *(f"vote.sync.{name}.pred" for name in VOTES),
+    "vote.sync.ballot.b32",
+    *(f"redux.sync.{name}" for name in REDUCTIONS),
+]
