@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.ptx.addresses import LOCAL_WINDOW, SHARED_WINDOW
 from tests.ptx.counters import Counters
-from tests.ptx.errors import Misaligned, StaleRead, UninitialisedMemory
+from tests.ptx.errors import Misaligned, SharedRace, StaleRead, UninitialisedMemory
 from tests.ptx.memory import Memory
 from tests.ptx.opcodes.table import Access, Atomic
 from tests.ptx.scalar_types import Array, ScalarType
@@ -83,6 +83,8 @@ class Accesses:
             store.scatter(at, np.ascontiguousarray(value).view(kind.raw), kind)
             if space == "global":
                 self.stored.view(kind.raw)[at // kind.size] = np.iinfo(kind.raw).max
+            elif space == "shared":
+                _check_kept(store, at, value, kind, threads)
 
     def update(
         self, space: str, opcode: Atomic, threads: Array, addresses: Array, values: Array
@@ -156,6 +158,19 @@ class Accesses:
         if space == "global":
             return self.memory.name_at(address)
         return f"byte {address} of {space} memory"
+
+
+def _check_kept(
+    store: Store, places: Array, values: Array, kind: ScalarType, threads: Array
+) -> None:
+    """Lanes may write to one place at once if they write the same; Triton's do."""
+    kept = store.gather(places, kind)
+    lost = kept != np.ascontiguousarray(values).view(kind.raw)
+    if lost.any():
+        raise SharedRace(
+            "shared-memory race: another lane writes another value to the same bytes",
+            int(threads[np.argmax(lost)]),
+        )
 
 
 def _split(addresses: Array) -> list[tuple[str, Array, int]]:

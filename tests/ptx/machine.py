@@ -94,7 +94,7 @@ class Machine:
         self.at = 0  # the instruction being carried out, for messages
         self.first_block = 0
         self.places: Array = np.zeros(0, np.int64)
-        self.opcodes = [lookup(i.opcode, i.line) for i in program.code]
+        self.opcodes = [lookup(i) for i in program.code]
         self.steps: list[Step] = []
         self.controls: dict[int, ControlStep] = {}
         self.meetings: dict[int, Meeting] = {}

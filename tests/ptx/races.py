@@ -61,8 +61,8 @@ class RaceDetector:
             self.writing_warp[cells] = warps
             self.writing_thread[cells] = threads
             self.writing_stamp[cells] = self.stamp[warps]
-            lost = self.writing_thread[cells] != threads
-            self._fail(lost, threads, "another thread writes the same bytes at the same time")
+            lost = self.writing_warp[cells] != warps
+            self._fail(lost, threads, "another warp writes the same bytes at the same time")
 
     def _check(self, cells: Array, threads: Array, warps: Array, kind: str) -> None:
         writer = self.writing_warp[cells]

@@ -319,8 +319,14 @@ def test_two_writers_at_once() -> None:
     body = f"""{LOAD} {STORE} .shared .align 4 .b8 tile[256]; and.b32 %a, %tid, {{}};
     mul.lo.u32 %a, %a, 4; mov.u32 %b, tile; add.u32 %a, %a, %b; st.shared.f32 [%a], %x;"""
     run(body.format(63))
-    with pytest.raises(ptx.SharedRace, match="another thread writes the same bytes"):
+    with pytest.raises(ptx.SharedRace, match="another lane writes another value to the same"):
         run(body.format(62))
+    with pytest.raises(ptx.SharedRace, match="another warp writes the same bytes"):
+        run(body.format(31))
+    same_value = body.replace("[%a], %x", "[%a], 0f3F800000")
+    run(same_value.format(62))
+    with pytest.raises(ptx.SharedRace, match="another warp writes the same bytes"):
+        run(same_value.format(31))
 
 
 def test_neighbouring_bytes_are_no_race() -> None:

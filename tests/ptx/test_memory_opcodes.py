@@ -26,7 +26,7 @@ THREADS = 64
 
 def parts(spelling: str) -> tuple[str, int, str]:
     """State space, elements of the vector, and type, as the spelling says them."""
-    words = re.sub(r"L1::\w+", "", spelling).split(".")
+    words = re.sub(r"L1::\w+|::cta", "", spelling).split(".")
     space = next((w for w in words if w in ("global", "shared", "local", "param", "const")), "")
     width = next((int(w[1:]) for w in words if re.fullmatch(r"v\d", w)), 1)
     return space, width, words[-1]

@@ -41,7 +41,8 @@ def _text(case: Case) -> str:
         names.append("0xCA")
     results = [f"%y{i}" for i in range(len(case.results))]
     lines += [_register(f"y{i}", t) for i, t in enumerate(case.results)]
-    lines.append(f"{case.spelling} {'|'.join(results)}, {', '.join(names)};")
+    spelling = case.spelling.partition(" of ")[0]
+    lines.append(f"{spelling} {'|'.join(results)}, {', '.join(names)};")
     for i, t in enumerate(case.results):
         lines.append(address(f"to{i}", "p1", 8 * len(case.results), 8 * i))
         if t == "pred":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests import ptx
+from tests.ptx.cases.case import decode, same
 from tests.ptx.kernels import address, kernel
 
 VALUES = [(i * 2654435761) % (1 << 32) for i in range(64)]
@@ -141,7 +143,31 @@ def test_reduction(name: str) -> None:
     assert got == on_warps(lambda warp, i: reduce(REDUCTIONS[name], warp) % (1 << 32))
 
 
+def _as_float(x: int) -> float:
+    return float(decode("f32", x))
+
+
+@pytest.mark.parametrize("nan", [False, True])
+@pytest.mark.parametrize("name", ["min.f32", "max.f32", "min.NaN.f32", "max.NaN.f32"])
+def test_reduction_of_floats(name: str, nan: bool) -> None:
+    """Among any 32 of VALUES there are floats of both signs, and no NaN: one is put in."""
+    assert not any(math.isnan(_as_float(x)) for x in VALUES)
+    body = f"redux.sync.{name} %y, %x, -1;"
+    if nan:
+        body = "setp.eq.u32 %p, %tid, 40; @%p mov.b32 %x, 0x7fffffff;" + body
+    got = [_as_float(x) for x in run(body)]
+    function = min if "min" in name else max
+    warps = [[_as_float(x) for x in warp] for warp in (VALUES[:32], VALUES[32:])]
+    expected = [function(warp) for warp in warps]
+    if nan:
+        del warps[1][8]
+        expected[1] = math.nan if "NaN" in name else function(warps[1])
+    for warp, wanted in enumerate(expected):
+        assert all(same("f32", x, wanted) for x in got[32 * warp : 32 * warp + 32])
+
+
 SPELLINGS = [
+    *(f"redux.sync.{name}.f32" for name in ("min", "max", "min.NaN", "max.NaN")),
     *(f"shfl.sync.{mode}.b32" for mode in ("up", "down", "bfly", "idx")),
     *(f"vote.sync.{name}.pred" for name in VOTES),
     "vote.sync.ballot.b32",

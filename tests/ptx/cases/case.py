@@ -108,7 +108,7 @@ FLOATS = {
 
 def size_of(t: str) -> int:
     """In bytes."""
-    sizes = {"pred": 1, "f16": 2, "bf16": 2, "f16x2": 4, "bf16x2": 4}
+    sizes = {"pred": 1, "f16": 2, "bf16": 2, "f16x2": 4, "bf16x2": 4, "f32x2": 8}
     return sizes.get(t) or int(t[1:]) // 8
 
 
@@ -118,7 +118,7 @@ def encode(t: str, value: Any) -> int:
         return int(value)
     if t.endswith("x2"):
         low, high = (encode(t[:-2], each) for each in value)
-        return low | high << 16
+        return low | high << 4 * size_of(t)
     if t == "bf16":
         return encode("f32", value) >> 16
     if t in FLOATS:
@@ -131,7 +131,8 @@ def decode(t: str, bits: int) -> Any:
     if t == "pred":
         return bits != 0
     if t.endswith("x2"):
-        return decode(t[:-2], bits & 0xFFFF), decode(t[:-2], bits >> 16)
+        half = 4 * size_of(t)
+        return decode(t[:-2], bits % (1 << half)), decode(t[:-2], bits >> half)
     if t == "bf16":
         return decode("f32", bits << 16)
     if t in FLOATS:

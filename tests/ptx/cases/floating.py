@@ -9,6 +9,7 @@ from fractions import Fraction
 from tests.ptx.cases import exact
 from tests.ptx.cases.case import Case, decode, encode
 from tests.ptx.cases.exact import flushed, operation, saturate
+from tests.ptx.cases.pairs import pairs, pairwise
 
 # numpy's float64 functions are good to an ulp or so; then there is one rounding to float32.
 _FLOAT32_APPROXIMATION = 2.0**-23
@@ -26,12 +27,18 @@ def _with_flush(
     yield Case(f"{spelling}.ftz.f32", signature, flushed(function), tolerance=tolerance)
 
 
+def _of_pairs(name: str, count: int, function: Callable[..., float]) -> Case:
+    signature = "f32x2 = " + "f32x2 " * count
+    return Case(f"{name}.f32x2", signature, pairwise(function), pairs("f32", count))
+
+
 def _sums() -> Iterator[Case]:
     for name, plain in (("add", exact.add), ("sub", exact.sub), ("mul", exact.mul)):
         nearest = operation("f32", plain)
         for mode in ("", ".rn"):
             yield from _with_flush(f"{name}{mode}", 2, nearest)
             yield Case(f"{name}{mode}.f64", "f64 = f64 f64", operation("f64", plain))
+            yield _of_pairs(f"{name}{mode}", 2, nearest)
         for mode in ("rz", "rm", "rp"):
             yield from _with_flush(f"{name}.{mode}", 2, operation("f32", plain, mode))
         yield Case(f"{name}.sat.f32", "f32 = f32 f32", _saturated(nearest))
@@ -41,15 +48,22 @@ def _sums() -> Iterator[Case]:
         yield from _with_flush(f"fma.{mode}", 3, fused)
         yield Case(f"fma.{mode}.sat.f32", "f32 = f32 f32 f32", _saturated(fused))
         yield Case(f"fma.{mode}.ftz.sat.f32", "f32 = f32 f32 f32", _saturated(flushed(fused)))
+    yield _of_pairs("fma.rn", 3, operation("f32", exact.fma))
     yield Case("fma.rn.f64", "f64 = f64 f64 f64", operation("f64", exact.fma))
 
 
 def _signs() -> Iterator[Case]:
     for name, function in (("min", exact.minimum), ("max", exact.maximum)):
-        yield from _with_flush(name, 2, function)
         yield Case(f"{name}.f64", "f64 = f64 f64", function)
-        yield Case(f"{name}.NaN.f32", "f32 = f32 f32", exact.or_nan(function))
-        yield Case(f"{name}.ftz.NaN.f32", "f32 = f32 f32", flushed(exact.or_nan(function)))
+        for nan, of_two in (("", function), (".NaN", exact.or_nan(function))):
+            for ftz, of_flushed in (("", of_two), (".ftz", flushed(of_two))):
+                spelling = f"{name}{ftz}{nan}.f32"
+                yield Case(spelling, "f32 = f32 f32", of_flushed)
+                yield Case(
+                    f"{spelling} of 3",
+                    "f32 = f32 f32 f32",
+                    lambda x, y, z, f=of_flushed: f(f(x, y), z),
+                )
     yield from _with_flush("abs", 1, abs)
     yield from _with_flush("neg", 1, lambda x: -x)
     yield Case("abs.f64", "f64 = f64", abs)

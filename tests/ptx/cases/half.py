@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tests.ptx.cases import exact
-from tests.ptx.cases.case import Case, telling_values
+from tests.ptx.cases.case import Case
 from tests.ptx.cases.exact import operation
+from tests.ptx.cases.pairs import pairs, pairwise
 
 
-def _pairwise(function: Callable[..., float]) -> Callable[..., tuple[float, float]]:
-    def both(*pairs: tuple[float, float]) -> tuple[float, float]:
-        low, high = zip(*pairs, strict=True)
-        return function(*low), function(*high)
-
-    return both
-
-
-def _pairs(t: str, count: int) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """The telling values, both halves different, in enough combinations."""
-    values = telling_values(t)
-    n = len(values)
-    return tuple(
-        tuple(
-            (values[(i + k * j) % n], values[(3 * i + k * (j + 1) + 5) % n]) for k in range(count)
-        )
-        for i in range(n)
-        for j in range(n)
-    )
+def _mixed(t: str) -> Iterator[Case]:
+    """Rounded to float32 once, like the operations on float32 alone."""
+    for name, plain in (("add", exact.add), ("sub", exact.sub)):
+        yield Case(f"{name}.rn.f32.{t}", f"f32 = {t} f32", operation("f32", plain))
+    yield Case(f"fma.rn.f32.{t}", f"f32 = {t} {t} f32", operation("f32", exact.fma))
 
 
 def cases() -> Iterator[Case]:
@@ -44,11 +31,12 @@ def cases() -> Iterator[Case]:
         ]
         for name, plain in (("add", exact.add), ("sub", exact.sub), ("mul", exact.mul)):
             functions += [(name, 2, operation(t, plain)), (f"{name}.rn", 2, operation(t, plain))]
+        yield from _mixed(t)
         for name, count, function in functions:
             yield Case(f"{name}.{t}", f"{t} = " + f"{t} " * count, function)
             yield Case(
                 f"{name}.{t}x2",
                 f"{t}x2 = " + f"{t}x2 " * count,
-                _pairwise(function),
-                _pairs(t, count),
+                pairwise(function),
+                pairs(t, count),
             )

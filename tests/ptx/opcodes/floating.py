@@ -116,6 +116,17 @@ def _reciprocal_root(x: Array) -> Array:
     return x.dtype.type(1) / np.sqrt(x)
 
 
+def _on_pairs(function: Function) -> Function:
+    """Two float32 in 64 bits, each for itself."""
+
+    def compute(*operands: Array) -> Array:
+        wide = np.broadcast_arrays(*map(np.atleast_1d, operands))
+        pairs = [np.ascontiguousarray(x).view(np.float32) for x in wide]
+        return function(*pairs).view(np.uint64)
+
+    return compute
+
+
 def _sum_to_odd(x: Array, y: Array) -> Array:
     return add_to_odd(_double(x), _double(y))
 
@@ -137,6 +148,7 @@ for _name, _plain, _to_odd, _odd_in in (
     for _mode in ("", ".rn"):
         _float32(f"{_name}{_mode}", 2, _plain)
         arithmetic(f"{_name}{_mode}.f64", "f64 = f64 f64", _plain)
+        arithmetic(f"{_name}{_mode}.f32x2", "f32x2 = f32x2 f32x2", _on_pairs(_plain))
     for _mode in ("rz", "rm", "rp"):
         _float32(f"{_name}.{_mode}", 2, _directed(_to_odd, _mode, _odd_in))
     arithmetic(f"{_name}.sat.f32", "f32 = f32 f32", _saturated(_plain))
@@ -147,14 +159,24 @@ for _mode in ("rn", "rz", "rm", "rp"):
     _float32(f"fma.{_mode}", 3, _fma)
     arithmetic(f"fma.{_mode}.sat.f32", "f32 = f32 f32 f32", _saturated(_fma))
     arithmetic(f"fma.{_mode}.ftz.sat.f32", "f32 = f32 f32 f32", _saturated(_flushed(_fma)))
+arithmetic("fma.rn.f32x2", "f32x2 = f32x2 f32x2 f32x2", _on_pairs(_directed(fma_to_odd, "rn", ())))
 arithmetic("fma.rn.f64", "f64 = f64 f64 f64", fma_float64)
 
-_float32("min", 2, minimum)
-_float32("max", 2, maximum)
-arithmetic("min.NaN.f32", "f32 = f32 f32", minimum_or_nan)
-arithmetic("max.NaN.f32", "f32 = f32 f32", maximum_or_nan)
-arithmetic("min.ftz.NaN.f32", "f32 = f32 f32", _flushed(minimum_or_nan))
-arithmetic("max.ftz.NaN.f32", "f32 = f32 f32", _flushed(maximum_or_nan))
+for _name, _least in (
+    ("min", minimum),
+    ("max", maximum),
+    ("min.NaN", minimum_or_nan),
+    ("max.NaN", maximum_or_nan),
+):
+    _stem, _, _nan = _name.partition(".")
+    for _flush, _function in (("", _least), (".ftz", _flushed(_least))):
+        _spelling = f"{_stem}{_flush}{'.' if _nan else ''}{_nan}.f32"
+        arithmetic(_spelling, "f32 = f32 f32", _function)
+        arithmetic(
+            f"{_spelling} of 3",
+            "f32 = f32 f32 f32",
+            lambda x, y, z, f=_function: f(f(x, y), z),
+        )
 arithmetic("min.f64", "f64 = f64 f64", minimum)
 arithmetic("max.f64", "f64 = f64 f64", maximum)
 

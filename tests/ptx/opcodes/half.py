@@ -17,7 +17,7 @@ from tests.ptx.opcodes.floating import (
     minimum_or_nan,
 )
 from tests.ptx.opcodes.table import arithmetic
-from tests.ptx.rounding import bfloat16_from_odd, fma_to_odd
+from tests.ptx.rounding import bfloat16_from_odd, float32_from_odd, fma_to_odd
 from tests.ptx.scalar_types import Array, bfloat16_from_float32, float32_from_bfloat16
 
 Function = Callable[..., Array]
@@ -70,7 +70,24 @@ def _define(name: str, count: int, t: str, on_bits: Function) -> None:
     arithmetic(f"{name}.{t}x2", "b32 = " + "b32 " * count, _on_pairs(on_bits))
 
 
+def _mixed(t: str, function: Function, n_half: int) -> Function:
+    """The first operands are of the half type, the last is float32, and so is the result."""
+    read = _READ[t]
+
+    def compute(*operands: Array) -> Array:
+        return np.asarray(function(*map(read, operands[:n_half]), *operands[n_half:]))
+
+    return compute
+
+
 for _t in ("f16", "bf16"):
+    arithmetic(f"add.rn.f32.{_t}", "f32 = b16 f32", _mixed(_t, np.add, 1))
+    arithmetic(f"sub.rn.f32.{_t}", "f32 = b16 f32", _mixed(_t, np.subtract, 1))
+    arithmetic(
+        f"fma.rn.f32.{_t}",
+        "f32 = b16 b16 f32",
+        _mixed(_t, lambda x, y, z: float32_from_odd(fma_to_odd(x, y, z), "rn"), 2),
+    )
     for _name, _function in (("add", np.add), ("sub", np.subtract), ("mul", np.multiply)):
         for _mode in ("", ".rn"):
             _define(f"{_name}{_mode}", 2, _t, _on_bits(_t, _function, _ROUND[_t]))

@@ -38,6 +38,9 @@ for _t in _BITS + _NUMBERS:
         for _space in ("", ".shared", ".local", ".param"):
             define(f"ld{_space}{_tail}", Access(False, _space[1:], _scalar, _width))
             define(f"st{_space}{_tail}", Access(True, _space[1:], _scalar, _width))
+        # Of this block, as opposed to its cluster.
+        define(f"ld.shared::cta{_tail}", Access(False, "shared", _scalar, _width))
+        define(f"st.shared::cta{_tail}", Access(True, "shared", _scalar, _width))
         define(f"ld.const{_tail}", Access(False, "const", _scalar, _width))
     for _order in _ORDERS:
         for _space in ("", ".global", ".shared"):

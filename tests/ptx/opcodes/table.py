@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from tests.ptx.errors import UnknownOpcode
 from tests.ptx.scalar_types import TYPES, ScalarType
+from tests.ptx.syntax import Instruction
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,15 @@ def arithmetic(spelling: str, signature: str, function: Callable[..., Any]) -> N
     define(spelling, Arithmetic(results, operands, function, spelling.startswith("cvt.")))
 
 
-def lookup(spelling: str, line: int) -> Opcode:
-    """The meaning of a spelling."""
+def lookup(instruction: Instruction) -> Opcode:
+    """The meaning of a spelling; a few have another one for another number of operands."""
+    spelling, count = instruction.opcode, len(instruction.operands) - 1
+    with_count = f"{spelling} of {count}"
+    if with_count in OPCODES:
+        return OPCODES[with_count]
     if spelling not in OPCODES:
         raise UnknownOpcode(
-            f"line {line}: opcode {spelling!r} is not in the table; "
+            f"line {instruction.line}: opcode {spelling!r} is not in the table; "
             "define it in tests/ptx/opcodes/ and give it a case in tests/ptx/cases/"
         )
     return OPCODES[spelling]

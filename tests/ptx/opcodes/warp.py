@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from typing import TypeAlias
 
 import numpy as np
 
 from tests.ptx.errors import DivergentShuffle
+from tests.ptx.opcodes import floating
 from tests.ptx.opcodes.table import WarpExchange, define
 from tests.ptx.scalar_types import TYPES, Array
 
@@ -88,17 +91,31 @@ def _uniform(lanes: Lanes, truth: Array) -> Array:
     return _all(lanes, truth) | ~_any(lanes, truth)
 
 
-def _reduce(function: np.ufunc) -> Callable[[Lanes, Array], Array]:
+def _reduce(function: Callable[[Array, Array], Array]) -> Callable[[Lanes, Array], Array]:
     def exchange(lanes: Lanes, values: Array) -> Array:
         result = np.empty_like(values)
         groups = (lanes.place >> 5) << 32 | lanes.mask
         for group in np.unique(groups):
             members = groups == group
-            result[members] = function.reduce(values[members], dtype=values.dtype)
+            result[members] = reduce(function, values[members])
         return result
 
     return exchange
 
+
+_Functions: TypeAlias = dict[str, Callable[[Array, Array], Array]]
+_OF_INTEGERS: _Functions = {"add": np.add, "min": np.minimum, "max": np.maximum}
+_REDUCTIONS: dict[str, _Functions] = {
+    "u32": _OF_INTEGERS,
+    "s32": _OF_INTEGERS,
+    "b32": {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor},
+    "f32": {
+        "min": floating.minimum,
+        "max": floating.maximum,
+        "min.NaN": floating.minimum_or_nan,
+        "max.NaN": floating.maximum_or_nan,
+    },
+}
 
 for _mode in ("up", "down", "bfly", "idx"):
     define(
@@ -113,14 +130,9 @@ for _mode in ("up", "down", "bfly", "idx"):
 for _name, _vote in (("any", _any), ("all", _all), ("uni", _uniform)):
     define(f"vote.sync.{_name}.pred", WarpExchange((TYPES["pred"],), (TYPES["pred"],), _vote))
 define("vote.sync.ballot.b32", WarpExchange((TYPES["b32"],), (TYPES["pred"],), Lanes.ballot))
-for _name, _function in (("add", np.add), ("min", np.minimum), ("max", np.maximum)):
-    for _t in ("u32", "s32"):
+for _t, _functions in _REDUCTIONS.items():
+    for _name, _function in _functions.items():
         define(
             f"redux.sync.{_name}.{_t}",
             WarpExchange((TYPES[_t],), (TYPES[_t],), _reduce(_function)),
         )
-for _name, _bitwise in (("and", np.bitwise_and), ("or", np.bitwise_or), ("xor", np.bitwise_xor)):
-    define(
-        f"redux.sync.{_name}.b32",
-        WarpExchange((TYPES["b32"],), (TYPES["b32"],), _reduce(_bitwise)),
-    )
