@@ -18,14 +18,15 @@ from tests.ptx.scalar_types import Array, bfloat16_from_float32
 def add_to_odd(x: Array, y: Array) -> Array:
     """The sum of two float64, rounded to odd."""
     total = x + y
-    # What the rounding of the sum left over, exactly (Knuth).
+    # What the rounding of the sum left over, exactly (Knuth); NaN where the sum is infinite.
     part = total - x
     rest = (x - (total - part)) + (y - part)
-    inexact = (rest != 0) & np.isfinite(total)
-    bits = np.atleast_1d(total).view(np.int64)
-    toward = np.where((rest > 0) == (total > 0), 1, -1)
-    odd = np.where(inexact & (bits & 1 == 0), bits + toward, bits).view(np.float64)
-    return odd.reshape(np.shape(total))
+    inexact = np.abs(rest) > 0
+    too_far = inexact & ((rest > 0) != (total > 0))
+    bits = np.array(total, ndmin=1).view(np.int64)
+    bits -= too_far
+    bits |= inexact
+    return bits.view(np.float64).reshape(np.shape(total))
 
 
 def fma_to_odd(x: Array, y: Array, z: Array) -> Array:
@@ -56,9 +57,8 @@ def bfloat16_from_odd(odd: Array) -> Array:
 
 
 def fma_float64(x: Array, y: Array, z: Array) -> Array:
-    """x * y + z with one rounding (Boldo and Melquiond); far exponents by exact fractions."""
+    """x * y + z with one rounding (Boldo and Melquiond)."""
     x, y, z = np.broadcast_arrays(np.atleast_1d(x), np.atleast_1d(y), np.atleast_1d(z))
-    plain = x * y + z
     high, low = _exact_product(x, y)
     inner = z + low
     part = inner - z
@@ -67,19 +67,23 @@ def fma_float64(x: Array, y: Array, z: Array) -> Array:
     part = outer - high
     outer_rest = (high - (outer - part)) + (inner - part)
     result = outer + add_to_odd(inner_rest, outer_rest)
-    # The plain sum has the sign of a zero that comes of zeros.
-    result = np.where((result == 0) | (x == 0) | (y == 0), plain, result)
-    finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
-    far = (_far(x) | _far(y) | (np.abs(z) > 2.0**900)) & (x != 0) & (y != 0)
-    result = np.where(finite, result, np.where(np.isfinite(x) & np.isfinite(y), z, plain))
-    for i in np.flatnonzero(far & finite):
-        result[i] = _fma_of_fractions(float(x[i]), float(y[i]), float(z[i]))
+    # Beyond these bounds, which NaN does not keep either, parts may overflow or vanish.
+    size = np.abs(high)
+    largest = np.maximum(np.maximum(np.abs(x), np.abs(y)), np.abs(z))
+    beyond = np.flatnonzero(~((size > 2.0**-900) & (size < 2.0**900) & (largest < 2.0**900)))
+    if beyond.size:
+        result[beyond] = _fma_far(x[beyond], y[beyond], z[beyond])
     return result
 
 
-def _far(x: Array) -> Array:
-    """Where a product could overflow, or its low half fall below the smallest float64."""
-    return (np.abs(x) > 2.0**450) | (np.abs(x) < 2.0**-450)
+def _fma_far(x: Array, y: Array, z: Array) -> Array:
+    """The same for zeros, infinities, NaN, and extreme exponents."""
+    factors_finite = np.isfinite(x) & np.isfinite(y)
+    result = np.where(factors_finite & np.isinf(z), z, x * y + z)
+    extreme = factors_finite & np.isfinite(z) & (x != 0) & (y != 0)
+    for i in np.flatnonzero(extreme):
+        result[i] = _fma_of_fractions(float(x[i]), float(y[i]), float(z[i]))
+    return result
 
 
 def _exact_product(x: Array, y: Array) -> tuple[Array, Array]:

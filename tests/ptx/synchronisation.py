@@ -14,9 +14,12 @@ from tests.ptx.operands import reader
 from tests.ptx.scalar_types import TYPES, Array
 from tests.ptx.steps import result_writers
 from tests.ptx.syntax import Instruction, Literal
+from tests.ptx.traffic import count_distinct
 
 if TYPE_CHECKING:
     from tests.ptx.machine import Machine
+
+_ALL_LANES = np.uint32(0xFFFFFFFF)
 
 
 class Meeting(Protocol):
@@ -96,6 +99,8 @@ class _OfWarp:
     def complete(self, threads: Array, masks: Array) -> Array:
         """Whether all that a thread names are here, themselves complete."""
         n_places = self.machine.places.size
+        if threads.size == n_places and (masks == _ALL_LANES).all():
+            return np.ones(threads.shape, np.bool_)
         complete = np.ones(threads.shape, np.bool_)
         while True:
             present = Lanes(threads, masks, n_places).ballot(complete)
@@ -156,5 +161,5 @@ class _Exchange(_OfWarp):
             for write, values in zip(self.writes, results, strict=False):
                 write(threads, values)
             if self.is_shuffle:
-                self.machine.counters.shuffles += np.unique(threads >> 5).size
+                self.machine.counters.shuffles += count_distinct(threads >> 5)
         return complete

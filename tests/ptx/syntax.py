@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from tests.ptx.errors import SyntaxNotUnderstood
 from tests.ptx.scalar_types import TYPES
@@ -105,13 +105,6 @@ class Function:
     branch_targets: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class Token(NamedTuple):
-    """A piece of text and the line it is on."""
-
-    text: str
-    line: int
-
-
 _TOKEN = re.compile(
     r"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
     | (?P<word>\.?[A-Za-z_$%][\w$.]*(?:::[\w.]+)* | \d[\w.]* | "[^"]*")
@@ -123,64 +116,71 @@ _LINKAGE = (".visible", ".weak", ".extern", ".common")
 _TUNING = (".maxnreg", ".minnctapersm", ".noreturn")
 
 
-def tokens_of(text: str) -> list[Token]:
-    """Split the text, leaving comments out."""
-    tokens = []
-    position, line = 0, 1
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise SyntaxNotUnderstood(f"line {line}: {text[position : position + 20]!r}")
-        if match.lastgroup != "skip":
-            tokens.append(Token(match.group(), line))
-        line += match.group().count("\n")
-        position = match.end()
-    return tokens
-
-
 class Reader:
-    """Walks over tokens."""
+    """Walks over the words and marks of a text.
 
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
+    Args:
+        words: The text of each.
+        lines: The line that each is on.
+    """
+
+    def __init__(self, words: list[str], lines: list[int]) -> None:
+        self.words = words
+        self.lines = lines
         self.position = 0
 
+    @classmethod
+    def of(cls, text: str) -> Reader:
+        """Split a text, leaving comments out."""
+        reader = cls([], [])
+        position, line = 0, 1
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise SyntaxNotUnderstood(f"line {line}: {text[position : position + 20]!r}")
+            if match.lastgroup != "skip":
+                reader.words.append(match.group())
+                reader.lines.append(line)
+            line += match.group().count("\n")
+            position = match.end()
+        return reader
+
     def __bool__(self) -> bool:
-        return self.position < len(self.tokens)
+        return self.position < len(self.words)
 
     def peek(self, ahead: int = 0) -> str:
-        """Text of a token further on; empty past the end."""
+        """A word further on; empty past the end."""
         index = self.position + ahead
-        return self.tokens[index].text if index < len(self.tokens) else ""
+        return self.words[index] if index < len(self.words) else ""
 
     def next(self) -> str:
-        """Text of the next token, which is then behind."""
+        """The next word, which is then behind."""
         if not self:
             raise SyntaxNotUnderstood("the text ends inside a statement")
         self.position += 1
-        return self.tokens[self.position - 1].text
+        return self.words[self.position - 1]
 
     def take(self, text: str) -> bool:
-        """Whether the next token is this one; if so it is then behind."""
+        """Whether the next word is this one; if so it is then behind."""
         found = self.peek() == text
         self.position += found
         return found
 
     def expect(self, text: str) -> None:
-        """Pass this token."""
+        """Pass this word."""
         got = self.next()
         if got != text:
             raise self.error(f"expected {text!r}, got {got!r}")
 
     def error(self, what: str) -> SyntaxNotUnderstood:
         """Say where."""
-        line = self.tokens[min(self.position, len(self.tokens) - 1)].line
+        line = self.lines[min(self.position, len(self.lines) - 1)]
         return SyntaxNotUnderstood(f"line {line}: {what}")
 
     def skip_line(self) -> None:
-        """Pass all tokens of the present line."""
-        line = self.tokens[self.position].line
-        while self and self.tokens[self.position].line == line:
+        """Pass all words of the present line."""
+        line = self.lines[self.position]
+        while self and self.lines[self.position] == line:
             self.position += 1
 
     def block(self) -> Reader:
@@ -189,7 +189,8 @@ class Reader:
         start, depth = self.position, 1
         while depth:
             depth += {"{": 1, "}": -1}.get(self.next(), 0)
-        return Reader(self.tokens[start : self.position - 1])
+        inside = slice(start, self.position - 1)
+        return Reader(self.words[inside], self.lines[inside])
 
 
 @dataclass
@@ -210,7 +211,7 @@ class File:
 
 def parse(text: str) -> File:
     """Parse the module scope."""
-    reader = Reader(tokens_of(text))
+    reader = Reader.of(text)
     file = File({}, [], {})
     while reader:
         word = reader.next()
@@ -418,9 +419,8 @@ def _parse_instruction(reader: Reader, scopes: _Scopes) -> Instruction:
         operands.append(_parse_operand(reader, scopes))
         if reader.peek() != ";":
             reader.expect(",")
-    tokens = reader.tokens[start : reader.position - 1]
-    text = " ".join(token.text for token in tokens)
-    return Instruction(opcode, tuple(operands), guard, tokens[0].line, text)
+    text = " ".join(reader.words[start : reader.position - 1])
+    return Instruction(opcode, tuple(operands), guard, reader.lines[start], text)
 
 
 def _parse_operand(reader: Reader, scopes: _Scopes) -> Operand:

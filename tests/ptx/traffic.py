@@ -36,7 +36,16 @@ def count_bank_conflicts(warps: Array, lanes: Array, addresses: Array, size: int
     words = max(size // _WORD, 1)
     passes = warps.astype(np.int64) * words + lanes * words // 32
     word = (addresses[:, None] // _WORD + np.arange(words)).astype(np.int64)
-    wanted = np.unique((passes[:, None] << 32) + word)
-    of_bank, taken = np.unique((wanted >> 32) * _BANKS + wanted % _BANKS, return_counts=True)
-    starts = np.flatnonzero(np.diff(of_bank // _BANKS, prepend=-1))
-    return int((np.maximum.reduceat(taken, starts) - 1).sum())
+    wanted = _distinct((passes[:, None] << 32) + word)
+    # By pass and bank, how many words; by pass, the most.
+    banks = np.sort((wanted >> 32) * _BANKS + wanted % _BANKS)
+    starts = np.flatnonzero(np.diff(banks, prepend=-1))
+    taken = np.diff(starts, append=banks.size)
+    first_banks = np.flatnonzero(np.diff(banks[starts] // _BANKS, prepend=-1))
+    return int((np.maximum.reduceat(taken, first_banks) - 1).sum())
+
+
+def _distinct(values: Array) -> Array:
+    """Different values, of numbers from 0 on, in ascending order."""
+    ordered = np.sort(values, axis=None)
+    return ordered[np.flatnonzero(np.diff(ordered, prepend=-1))]
