@@ -14,6 +14,7 @@ and `accesses.py` are the memories and their checks; `traffic.py` and `counters.
 
 What is executed is PTX, not the machine code that ptxas makes of it. Approximate instructions are
 closer to the mathematical value than on any GPU. Time, caches and occupancy are not modelled.
+Needs numpy 2, for its rules of promotion.
 """
 
 from __future__ import annotations

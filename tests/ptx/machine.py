@@ -35,6 +35,7 @@ WARP = 32
 
 # Enough for numpy's cost per call to be small, few enough for a cache to hold the registers in use.
 _THREADS_IN_BATCH = 1 << 14
+_SHARED_IN_BATCH = 1 << 22  # bytes; watching for races takes 12 times that
 
 # A control instruction gives the place where all its threads go on, or None if they part or wait.
 ControlStep: TypeAlias = Callable[[int, Threads], int | None]
@@ -148,7 +149,9 @@ class Machine:
     def run(self) -> None:
         """Run all blocks, and add up what they did."""
         warps = -(-self.shape.block_size // WARP)
-        batch = max(1, _THREADS_IN_BATCH // (warps * WARP))
+        shared = self.program.shared_size + self.shape.dynamic_shared
+        batch = _THREADS_IN_BATCH // (warps * WARP)
+        batch = max(1, min(batch, _SHARED_IN_BATCH // max(shared, 1)))
         with np.errstate(all="ignore"):
             for first in range(0, self.shape.n_blocks, batch):
                 self._start(first, min(batch, self.shape.n_blocks - first), warps)

@@ -10,10 +10,10 @@ import numpy as np
 from tests.ptx.errors import DivergentBarrier, DivergentShuffle, Fault, SyntaxNotUnderstood
 from tests.ptx.opcodes.table import Control, Opcode, WarpExchange
 from tests.ptx.opcodes.warp import Lanes
-from tests.ptx.operands import reader
+from tests.ptx.operands import reader, writer
 from tests.ptx.scalar_types import TYPES, Array
 from tests.ptx.steps import result_writers
-from tests.ptx.syntax import Instruction, Literal
+from tests.ptx.syntax import Instruction, Literal, Operand
 from tests.ptx.traffic import count_distinct
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def meeting(machine: Machine, instruction: Instruction, opcode: Opcode) -> Meeti
     assert isinstance(opcode, Control)
     if opcode.kind == "warp barrier":
         return _WarpBarrier(machine, instruction)
-    return _Barrier(machine, instruction)
+    if opcode.kind in _REDUCTIONS:
+        return _BarrierWithReduction(machine, instruction, opcode.kind)
+    return _Barrier(machine, instruction, instruction.operands)
 
 
 class _Barrier:
@@ -49,11 +51,13 @@ class _Barrier:
 
     fault: type[Fault] = DivergentBarrier
 
-    def __init__(self, machine: Machine, instruction: Instruction) -> None:
+    def __init__(
+        self, machine: Machine, instruction: Instruction, which: tuple[Operand, ...]
+    ) -> None:
         self.machine = machine
-        numbers = [o.bits for o in instruction.operands if isinstance(o, Literal)]
+        numbers = [o.bits for o in which if isinstance(o, Literal)]
         size = machine.shape.block_size
-        if len(numbers) != len(instruction.operands) or numbers[1:] not in ([], [size]):
+        if len(numbers) != len(which) or numbers[1:] not in ([], [size]):
             raise SyntaxNotUnderstood(
                 f"only barriers of the whole block ({size} threads) are supported"
             )
@@ -72,6 +76,36 @@ class _Barrier:
             (machine.block == machine.block[thread]) & (machine.in_block < machine.shape.block_size)
         )
         return np.setdiff1d(mates, arrived)
+
+
+# From how many threads of a block there are, and in how many the predicate holds.
+_REDUCTIONS: dict[str, tuple[str, Callable[[Array, int], Array]]] = {
+    "barrier with and": ("pred", lambda count, size: count == size),
+    "barrier with or": ("pred", lambda count, size: count > 0),
+    "barrier with popc": ("u32", lambda count, size: count.astype(np.uint32)),
+}
+
+
+class _BarrierWithReduction(_Barrier):
+    """A barrier that tells every thread about a predicate of all."""
+
+    def __init__(self, machine: Machine, instruction: Instruction, kind: str) -> None:
+        target, *which, predicate = instruction.operands
+        super().__init__(machine, instruction, tuple(which))
+        type_name, self.reduce = _REDUCTIONS[kind]
+        self.write = writer(machine, target, TYPES[type_name])
+        self.read = reader(machine, predicate, TYPES["pred"])
+
+    def hold(self, arrived: Array) -> Array:
+        complete = super().hold(arrived)
+        threads = arrived[complete]
+        if threads.size:
+            machine = self.machine
+            holds = threads[np.broadcast_to(self.read(threads), threads.shape)]
+            counts = np.bincount(machine.block[holds], minlength=machine.n_blocks)
+            of_block = self.reduce(counts, machine.shape.block_size)
+            self.write(threads, of_block[machine.block[threads]])
+        return complete
 
 
 class _OfWarp:

@@ -107,7 +107,7 @@ class Function:
 
 _TOKEN = re.compile(
     r"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
-    | (?P<word>\.?[A-Za-z_$%][\w$.]*(?:::[\w.]+)* | \d[\w.]* | "[^"]*")
+    | (?P<word>\.[A-Za-z_]\w* | [A-Za-z_$%][\w$.]*(?:::[\w.]+)* | \d[\w.]* | "[^"]*")
     | (?P<mark>[{}()\[\],;:@!|+\-=<>])""",
     re.VERBOSE | re.DOTALL,
 )

@@ -157,6 +157,30 @@ def test_barrier(spelling: str) -> None:
     assert got == [*range(95, -1, -1), *range(191, 95, -1)]
 
 
+def test_barrier_of_a_block_of_no_whole_warps() -> None:
+    got = _reversed_through_shared("bar.sync 0", 72)
+    assert got == [*range(71, -1, -1), *range(143, 71, -1)]
+
+
+REDUCTIONS: dict[str, Callable[[int], int]] = {
+    "bar.red.and.pred": lambda count: int(count == 64),
+    "bar.red.or.pred": lambda count: int(count > 0),
+    "bar.red.popc.u32": lambda count: count,
+}
+
+
+@pytest.mark.parametrize("bound", [0, 30, 64, 100, 128])
+@pytest.mark.parametrize("spelling", REDUCTIONS)
+def test_barrier_with_reduction(spelling: str, bound: int) -> None:
+    """Over the threads of a block: two blocks, of 64 threads."""
+    reduction = f"{spelling} %q, 0, %p; selp.b32 %y, 1, 0, %q;"
+    if spelling.endswith("u32"):
+        reduction = f"{spelling} %y, 0, %p;"
+    got = run(f"setp.ge.u32 %p, %i, {bound}; {reduction}", grid=2)
+    counts = [sum(i >= bound for i in range(first, first + 64)) for first in (0, 64)]
+    assert got == [REDUCTIONS[spelling](count) for count in counts for _ in range(64)]
+
+
 def test_warp_barrier() -> None:
     """Enough for one warp, not for two: see the races."""
     got = _reversed_through_shared("bar.warp.sync -1", 32)
@@ -242,5 +266,5 @@ def test_an_unknown_special_register() -> None:
 
 SPELLINGS = [
     *("bra", "bra.uni", "brx.idx", "brx.idx.uni", "call", "call.uni", "ret", "ret.uni"),
-    *("exit", "trap", "bar.warp.sync", *BARRIERS, *FENCES),
+    *("exit", "trap", "bar.warp.sync", *BARRIERS, *REDUCTIONS, *FENCES),
 ]

@@ -120,6 +120,18 @@ def test_ballot() -> None:
     assert got == on_warps(lambda warp, i: sum((x >> 31) << lane for lane, x in enumerate(warp)))
 
 
+@pytest.mark.parametrize("t", ["b32", "b64"])
+def test_match(t: str) -> None:
+    """Lanes of the same remainder by 5; in 64 bits the difference is in the upper half."""
+    wide = "" if t == "b32" else ".reg .b64 %w; mov.b64 %w, {0, %x};"
+    got = run(
+        f"rem.u32 %x, %x, 5; {wide} match.any.sync.{t} %y, %{'x' if t == 'b32' else 'w'}, -1;"
+    )
+    assert got == on_warps(
+        lambda warp, i: sum((x % 5 == warp[i] % 5) << lane for lane, x in enumerate(warp))
+    )
+
+
 def _signed(x: int) -> int:
     return x - (1 << 32) if x >> 31 else x
 
@@ -170,6 +182,6 @@ SPELLINGS = [
     *(f"redux.sync.{name}.f32" for name in ("min", "max", "min.NaN", "max.NaN")),
     *(f"shfl.sync.{mode}.b32" for mode in ("up", "down", "bfly", "idx")),
     *(f"vote.sync.{name}.pred" for name in VOTES),
-    "vote.sync.ballot.b32",
+    *("vote.sync.ballot.b32", "match.any.sync.b32", "match.any.sync.b64"),
     *(f"redux.sync.{name}" for name in REDUCTIONS),
 ]

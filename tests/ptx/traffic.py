@@ -24,7 +24,7 @@ def count_distinct(sorted_or_not: Array) -> int:
 def count_sectors(warps: Array, addresses: Array) -> int:
     """Different 32-byte sectors, summed over warps. An aligned access lies within one sector."""
     numbers = addresses // SECTOR
-    return count_distinct((warps.astype(np.int64) << 40) + (numbers - numbers.min()))
+    return count_distinct((warps.astype(np.int64) << 48) + (numbers - numbers.min()))
 
 
 def count_bank_conflicts(warps: Array, lanes: Array, addresses: Array, size: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_MOST = 400  # values of a case: they are the threads of one block
+_MOST = 300  # values of a case: they are the threads of one block
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,20 @@ __device__ __noinline__ double polynomial(const double* coefficients, double x) 
 
 __device__ __noinline__ double choose(int kind, double x) {
   switch (kind) {
-    case 0: return x + 1;
-    case 1: return x * 3;
-    case 2: return x / 7;
-    case 3: return sqrt(fabs(x));
-    case 4: return x - 11;
-    case 5: return fmin(x, 2.0);
-    default: return -x;
+    case 0:
+      return x + 1;
+    case 1:
+      return x * 3;
+    case 2:
+      return x / 7;
+    case 3:
+      return sqrt(fabs(x));
+    case 4:
+      return x - 11;
+    case 5:
+      return fmin(x, 2.0);
+    default:
+      return -x;
   }
 }
 
@@ -35,12 +42,30 @@ __global__ void functions_float(const float* x, float* out, int n) {
   const float v = x[i];
   float* to = out + i;
   const float results[] = {
-      expf(v),         exp2f(v),           logf(fabsf(v)),     log1pf(fabsf(v)),
-      erff(v),         erfcf(v),           tanhf(v),           sqrtf(fabsf(v)),
-      rsqrtf(fabsf(v) + 1), v / 3.3f,      __fdividef(v, 3.3f), 1 / (v + 20),
-      rintf(v),        floorf(v),          roundf(v),          copysignf(2.f, v),
-      expm1f(v),       normcdff(v),        powf(fabsf(v), 1.7f), cbrtf(v),
-      fmodf(v, 0.7f),  __saturatef(v),     hypotf(v, 2.f),     (float)(int)v,
+      expf(v),
+      exp2f(v),
+      logf(fabsf(v)),
+      log1pf(fabsf(v)),
+      erff(v),
+      erfcf(v),
+      tanhf(v),
+      sqrtf(fabsf(v)),
+      rsqrtf(fabsf(v) + 1),
+      v / 3.3f,
+      __fdividef(v, 3.3f),
+      1 / (v + 20),
+      rintf(v),
+      floorf(v),
+      roundf(v),
+      copysignf(2.f, v),
+      expm1f(v),
+      normcdff(v),
+      powf(fabsf(v), 1.7f),
+      cbrtf(v),
+      fmodf(v, 0.7f),
+      __saturatef(v),
+      hypotf(v, 2.f),
+      (float)(int)v,
   };
   for (int k = 0; k < 24; ++k) to[k * n] = results[k];
 }
@@ -51,9 +76,23 @@ __global__ void functions_double(const double* x, double* out, int n) {
   const double v = x[i];
   double* to = out + i;
   const double results[] = {
-      exp(v),         exp2(v),      log(fabs(v)),  log1p(fabs(v)),   erf(v),      erfc(v),
-      normcdf(v),     sqrt(fabs(v)), rsqrt(fabs(v) + 1), v / 3.3,    rint(v),     floor(v),
-      expm1(v),       copysign(2., v), tanh(v),    (double)(float)v, pow(fabs(v), 1.7),
+      exp(v),
+      exp2(v),
+      log(fabs(v)),
+      log1p(fabs(v)),
+      erf(v),
+      erfc(v),
+      normcdf(v),
+      sqrt(fabs(v)),
+      rsqrt(fabs(v) + 1),
+      v / 3.3,
+      rint(v),
+      floor(v),
+      expm1(v),
+      copysign(2., v),
+      tanh(v),
+      (double)(float)v,
+      pow(fabs(v), 1.7),
       (double)(int64_t)(v * 1e6),
   };
   for (int k = 0; k < 18; ++k) to[k * n] = results[k];

@@ -207,7 +207,7 @@ __global__ void tiled(const T* __restrict__ x, const double* __restrict__ y,
 }
 
 #define ARGUMENTS(T) (const T*, const double*, T*, T*, int64_t, int, double)
-#define KERNELS(T)                                          \
+#define KERNELS(T)                                           \
   template __global__ void registers<T, 32, 4> ARGUMENTS(T); \
   template __global__ void registers<T, 8, 4> ARGUMENTS(T);  \
   template __global__ void looped<T> ARGUMENTS(T);           \

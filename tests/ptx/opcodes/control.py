@@ -18,6 +18,9 @@ for _spelling, _kind in (
     ("bar.sync", "barrier"),
     ("barrier.sync", "barrier"),
     ("barrier.sync.aligned", "barrier"),
+    ("bar.red.and.pred", "barrier with and"),
+    ("bar.red.or.pred", "barrier with or"),
+    ("bar.red.popc.u32", "barrier with popc"),
     ("bar.warp.sync", "warp barrier"),
 ):
     define(_spelling, Control(_kind))

@@ -1,4 +1,4 @@
-"""Shuffles, votes and reductions over the lanes of a warp."""
+"""Shuffles, votes, matches and reductions over the lanes of a warp."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ class Lanes:
         table = self._by_place(truth).reshape(-1, 32)
         bits = np.packbits(table, axis=1, bitorder="little").view(np.uint32)[:, 0]
         return np.asarray(bits[self.place >> 5] & self.mask)
+
+    def equals(self, values: Array) -> Array:
+        """Bits of the lanes that each thread's mask names and whose value is its own."""
+        table = self._by_place(values).reshape(-1, 32)[self.place >> 5]
+        equal = table == values[:, None]
+        bits = np.packbits(equal, axis=1, bitorder="little").view(np.uint32)[:, 0]
+        return np.asarray(bits & self.mask)
 
     def _by_place(self, values: Array) -> Array:
         values = np.broadcast_to(values, self.place.shape)
@@ -129,6 +136,8 @@ for _mode in ("up", "down", "bfly", "idx"):
     )
 for _name, _vote in (("any", _any), ("all", _all), ("uni", _uniform)):
     define(f"vote.sync.{_name}.pred", WarpExchange((TYPES["pred"],), (TYPES["pred"],), _vote))
+for _t in ("b32", "b64"):
+    define(f"match.any.sync.{_t}", WarpExchange((TYPES["b32"],), (TYPES[_t],), Lanes.equals))
 define("vote.sync.ballot.b32", WarpExchange((TYPES["b32"],), (TYPES["pred"],), Lanes.ballot))
 for _t, _functions in _REDUCTIONS.items():
     for _name, _function in _functions.items():
