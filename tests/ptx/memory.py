@@ -47,7 +47,7 @@ class Memory:
         self._used = 0
         self._allocations: list[_Allocation] = []
         self._variables: dict[int, int] = {}
-        # By number of allocation; 0 is none, so that a null pointer is outside.
+        # By number of allocation; 0 is one of no bytes, so that a null pointer is outside.
         self._bases: Array = np.zeros(1, np.int64)
         self._places: Array = np.zeros(1, np.int64)
         self._sizes: Array = np.zeros(1, np.int64)
@@ -107,7 +107,7 @@ class Memory:
         numbers = addresses >> ROOM_BITS
         numbers = np.where((numbers >= 1) & (numbers < len(self._bases)), numbers, 0)
         relative = addresses - self._bases[numbers]
-        outside = (relative < 0) | (relative + size > self._sizes[numbers]) | (numbers == 0)
+        outside = (relative < 0) | (relative + size > self._sizes[numbers])
         if outside.any():
             i = int(np.argmax(outside))
             number, thread = int(numbers[i]), int(threads[i])

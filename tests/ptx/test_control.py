@@ -59,6 +59,15 @@ def test_nested_branches_join_again() -> None:
     assert run(body) == [before(i ^ 1) for i in range(64)]
 
 
+def test_paths_that_joined_are_counted_once() -> None:
+    """Of 2 warps, one parts: both of its paths are issued, what follows is once a warp."""
+    body = """.reg .pred %p; .reg .b32 %x; setp.lt.u32 %p, %tid, 10; @%p bra LOW;
+    sub.u32 %x, %tid, 1; bra JOIN; LOW: xor.b32 %x, %tid, 1; JOIN: not.b32 %x, %x;"""
+    counters = ptx.Module(kernel("u32", body)).launch("test", 1, 64, (0,), ptx.Memory())
+    expected = {"bra": 4, "sub.u32": 2, "xor.b32": 1, "not.b32": 2, "ret": 2}
+    assert {name: counters.opcodes[name] for name in expected} == expected
+
+
 @pytest.mark.parametrize("branch", ["brx.idx", "brx.idx.uni"])
 def test_branch_by_index(branch: str) -> None:
     body = f""".reg .b32 %k; and.b32 %k, %tid, 3;

@@ -22,6 +22,7 @@ class Case:
         signature: Types of results and operands, such as `f32 = f32 f32`.
         expected: From Python numbers to Python numbers; a tuple where there are two results.
         inputs: Tuples of operands; by default telling values of the types.
+        more: Further ones beside those.
         tolerance: Relative, of approximations.
     """
 
@@ -30,6 +31,7 @@ class Case:
     expected: Callable[..., Any]
     inputs: tuple[tuple[Any, ...], ...] | None = None
     tolerance: float = 0.0
+    more: tuple[tuple[Any, ...], ...] = ()
 
     @property
     def results(self) -> list[str]:
@@ -44,13 +46,13 @@ class Case:
     def values(self) -> list[tuple[Any, ...]]:
         """The operands of every try."""
         if self.inputs is not None:
-            return list(self.inputs)
+            return [*self.inputs, *self.more]
         chosen = [telling_values(t) for t in self.operands]
         product = list(itertools.product(*chosen))
         generator = random.Random(self.spelling)
         generator.shuffle(product)
         near = [near_values(self.operands, generator) for _ in range(100)]
-        return product[: _MOST - len(near)] + near
+        return [*product[: _MOST - len(near)], *near, *self.more]
 
 
 def telling_values(t: str) -> list[Any]:

@@ -49,7 +49,12 @@ def _sums() -> Iterator[Case]:
         yield Case(f"fma.{mode}.sat.f32", "f32 = f32 f32 f32", _saturated(fused))
         yield Case(f"fma.{mode}.ftz.sat.f32", "f32 = f32 f32 f32", _saturated(flushed(fused)))
     yield _of_pairs("fma.rn", 3, operation("f32", exact.fma))
-    yield Case("fma.rn.f64", "f64 = f64 f64 f64", operation("f64", exact.fma))
+    # Sums a hair beside a tie: 113 bits below the leading one.
+    tiny, one = (1 + 2.0**-30) * 2.0**-53, 1 - 2.0**-30
+    ties = tuple(
+        (s * tiny, one, t * z) for s in (1, -1) for t in (1, -1) for z in (1 + 2.0**-52, 1)
+    )
+    yield Case("fma.rn.f64", "f64 = f64 f64 f64", operation("f64", exact.fma), more=ties)
 
 
 def _signs() -> Iterator[Case]:
