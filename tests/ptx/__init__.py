@@ -9,7 +9,8 @@
 
 Read in this order: `module.py` (the launch), `syntax.py` (text to instructions), `program.py`
 (a kernel as one list of them), `machine.py` (the scheduler), `steps.py` (instructions as functions
-of all threads), `opcodes/` (what each allowed spelling means). `memory.py`, `spaces.py`, `races.py`
+of all threads), `jumps.py` and `synchronisation.py` (those that decide where threads go on, or make
+them wait), `opcodes/` (what each allowed spelling means). `memory.py`, `spaces.py`, `races.py`
 and `accesses.py` are the memories and their checks; `traffic.py` and `counters.py` the figures.
 
 What is executed is PTX, not the machine code that ptxas makes of it. Approximate instructions are

@@ -9,26 +9,25 @@ thread they name has come to the same instruction.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
 from tests.ptx.accesses import Accesses
 from tests.ptx.counters import Counters
-from tests.ptx.errors import Endless, Fault, SyntaxNotUnderstood, Trapped
+from tests.ptx.errors import Endless, Fault, SyntaxNotUnderstood
+from tests.ptx.jumps import ControlStep, guarded, jump_of
 from tests.ptx.memory import Memory
 from tests.ptx.opcodes import lookup
 from tests.ptx.opcodes.table import Access, Atomic, Control, Opcode, WarpExchange
-from tests.ptx.operands import reader
 from tests.ptx.program import Program
 from tests.ptx.registers import ALL, Register, Threads
 from tests.ptx.scalar_types import TYPES, Array
 from tests.ptx.spaces import SharedSpace, Space
+from tests.ptx.special_registers import SPECIAL_REGISTERS
 from tests.ptx.steps import Step, translate
 from tests.ptx.synchronisation import Meeting, meeting
-from tests.ptx.syntax import Instruction, Name
+from tests.ptx.syntax import Instruction
 from tests.ptx.traffic import count_distinct
 
 WARP = 32
@@ -36,9 +35,6 @@ WARP = 32
 # Enough for numpy's cost per call to be small, few enough for a cache to hold the registers in use.
 _THREADS_IN_BATCH = 1 << 14
 _SHARED_IN_BATCH = 1 << 22  # bytes; watching for races takes 12 times that
-
-# A control instruction gives the place where all its threads go on, or None if they part or wait.
-ControlStep: TypeAlias = Callable[[int, Threads], int | None]
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,21 @@ class Machine:
         step_limit: After how many instructions in lock-step a batch counts as endless.
     """
 
+    shape: Shape
+    at: int  # the instruction being carried out, for messages
+
+    # Of the present batch. Threads have places, whole warps of them for each block.
+    first_block: int
+    n_blocks: int
+    places: Array
+    block: Array
+    in_block: Array
+    warp: Array
+    next: Array  # where each thread is in the code
+    waiting: Array
+    shared: SharedSpace
+    accesses: Accesses
+
     def __init__(
         self,
         program: Program,
@@ -92,9 +103,6 @@ class Machine:
         }
         self.end = len(program.code)
         self.issued: Array = np.zeros(self.end, np.int64)
-        self.at = 0  # the instruction being carried out, for messages
-        self.first_block = 0
-        self.places: Array = np.zeros(0, np.int64)
         self.opcodes = [lookup(i) for i in program.code]
         self.steps: list[Step] = []
         self.controls: dict[int, ControlStep] = {}
@@ -135,13 +143,13 @@ class Machine:
 
     def require_special(self, name: str) -> None:
         """Fail unless `special` knows the register."""
-        if name not in _SPECIAL:
+        if name not in SPECIAL_REGISTERS:
             raise SyntaxNotUnderstood(f"{name} is neither declared nor a known special register")
 
     def special(self, name: str) -> Array:
         """Values of a special register in this batch."""
         if name not in self._special:
-            self._special[name] = np.broadcast_to(_SPECIAL[name](self), self.places.shape)
+            self._special[name] = np.broadcast_to(SPECIAL_REGISTERS[name](self), self.places.shape)
         return self._special[name]
 
     # Running.
@@ -234,94 +242,19 @@ class Machine:
 
     def _translate(self, instruction: Instruction, opcode: Opcode) -> Step:
         if isinstance(opcode, Control) and opcode.kind != "fence":
-            self.controls[self.at] = self._control(instruction, opcode.kind)
+            jump = jump_of(self, instruction, opcode.kind)
+            self.controls[self.at] = jump or self._meet(instruction, opcode)
             return _no_step
         if isinstance(opcode, WarpExchange):
             self.controls[self.at] = self._meet(instruction, opcode)
             return _no_step
         return translate(self, instruction, opcode)
 
-    def _control(self, instruction: Instruction, kind: str) -> ControlStep:
-        match kind:
-            case "branch":
-                return self._jump(instruction, self._target(instruction))
-            case "return" if instruction.operands:  # from a called function
-                return self._jump(instruction, self._target(instruction))
-            case "return" | "exit":
-                return self._jump(instruction, self.end)
-            case "branch by index":
-                return self._jump_by_index(instruction)
-            case "call":
-                return self._call(instruction)
-            case "trap":
-                return self._guarded(instruction, lambda place, threads: self._trap("a trap"))
-        return self._meet(instruction, self.opcodes[self.at])
-
-    def _target(self, instruction: Instruction) -> int:
-        operand = instruction.operands[0]
-        if not isinstance(operand, Name) or operand.text not in self.program.labels:
-            raise SyntaxNotUnderstood(f"{operand} is not a label of this function")
-        return self.program.labels[operand.text]
-
-    def _jump(self, instruction: Instruction, target: int) -> ControlStep:
-        return self._guarded(instruction, lambda place, threads: target)
-
-    def _guarded(self, instruction: Instruction, control: ControlStep) -> ControlStep:
-        """Threads whose guard is false go on to the next instruction."""
-        if instruction.guard is None:
-            return control
-        holds = reader(self, instruction.guard, TYPES["pred"])
-
-        def guarded(place: int, threads: Threads) -> int | None:
-            mask = holds(threads)
-            if mask.all():
-                return control(place, threads)
-            if not mask.any():
-                return place + 1
-            places = self.places[threads]
-            self.next[places[~mask]] = place + 1
-            following = control(place, places[mask])
-            if following is not None:
-                self.next[places[mask]] = following
-            return None
-
-        return guarded
-
-    def _jump_by_index(self, instruction: Instruction) -> ControlStep:
-        index, table = instruction.operands
-        if not isinstance(table, Name) or table.text not in self.program.branch_targets:
-            raise SyntaxNotUnderstood(f"{table} is not a list of branch targets")
-        labels = self.program.branch_targets[table.text]
-        targets = np.array([self.program.labels[label] for label in labels])
-        read = reader(self, index, TYPES["u32"])
-
-        def jump(place: int, threads: Threads) -> int | None:
-            chosen = read(threads)
-            if (chosen >= len(targets)).any():
-                raise Trapped(f"branch index {int(chosen.max())} of {len(targets)} targets")
-            self.next[threads] = targets[chosen]
-            return None
-
-        return self._guarded(instruction, jump)
-
-    def _call(self, instruction: Instruction) -> ControlStep:
-        if self.at in self.program.inlined_calls:
-            if instruction.guard is not None:
-                raise SyntaxNotUnderstood("a call under a predicate is not supported")
-            return lambda place, threads: place + 1
-        return self._guarded(
-            instruction,
-            lambda place, threads: self._trap("a call of a function that has no body"),
-        )
-
-    def _trap(self, what: str) -> int:
-        raise Trapped(f"reached {what}")
-
     # Meetings: instructions that wait for other threads.
 
     def _meet(self, instruction: Instruction, opcode: Opcode) -> ControlStep:
         self.meetings[self.at] = meeting(self, instruction, opcode)
-        return self._guarded(instruction, self._arrive)
+        return guarded(self, instruction, self._arrive)
 
     def _arrive(self, place: int, threads: Threads) -> int | None:
         arrived = self.places[threads]
@@ -375,36 +308,3 @@ def _unravel(number: int, extents: tuple[int, int, int]) -> tuple[int, int, int]
     """x, y, z, the first of which runs fastest."""
     x, y, _ = extents
     return number % x, number // x % y, number // (x * y)
-
-
-def _coordinates(name: str, extents: str, number: Callable[[Machine], Array]) -> _Specials:
-    """The three components of an index and of its extents."""
-    specials: _Specials = {}
-    for axis, letter in enumerate("xyz"):
-
-        def index(machine: Machine, axis: int = axis) -> Array:
-            shape: tuple[int, int, int] = getattr(machine.shape, extents)
-            return number(machine) // math.prod(shape[:axis]) % shape[axis]
-
-        def extent(machine: Machine, axis: int = axis) -> Array:
-            return np.asarray(getattr(machine.shape, extents)[axis])
-
-        specials[f"%{name}.{letter}"] = index
-        specials[f"%n{name}.{letter}"] = extent
-    return specials
-
-
-_Specials: TypeAlias = dict[str, Callable[[Machine], Array]]
-_SPECIAL: _Specials = {
-    **_coordinates("tid", "block", lambda machine: machine.in_block),
-    **_coordinates("ctaid", "grid", lambda machine: machine.block + machine.first_block),
-    "%laneid": lambda machine: machine.places % WARP,
-    "%warpid": lambda machine: machine.in_block // WARP,
-    "%nwarpid": lambda machine: np.asarray(-(-machine.shape.block_size // WARP)),
-    "%lanemask_eq": lambda machine: 1 << machine.places % WARP,
-    "%lanemask_lt": lambda machine: (1 << machine.places % WARP) - 1,
-    "%lanemask_le": lambda machine: (2 << machine.places % WARP) - 1,
-    "%lanemask_gt": lambda machine: (1 << WARP) - (2 << machine.places % WARP),
-    "%lanemask_ge": lambda machine: (1 << WARP) - (1 << machine.places % WARP),
-    "%dynamic_smem_size": lambda machine: np.asarray(machine.shape.dynamic_shared),
-}
