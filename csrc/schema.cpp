@@ -3,12 +3,14 @@
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 
-#define DLDL_FAST_LOSS_INPUTS                                                               \
-  "Tensor logits, Tensor? target, float sigma_number, Tensor? sigma, Tensor? weight, "      \
-  "Tensor? target_distribution, Tensor labels, float lambda_, float ld_weight, int kind, "  \
-  "int divergence, int regression, float smooth_l1_beta, int reduction, int out_of_range, " \
-  "bool ignore_nan, bool validate"
+#define DLDL_FAST_LOSS_INPUTS                                                          \
+  "Tensor logits, Tensor? target, float sigma_number, Tensor? sigma, Tensor? weight, " \
+  "Tensor? target_distribution, Tensor labels, float label_step, float lambda_, "      \
+  "float ld_weight, int kind, int divergence, int regression, float smooth_l1_beta, "  \
+  "int reduction, int out_of_range, bool ignore_nan, bool validate"
 
+// label_step is the distance of the labels where they are known to be equally spaced, else 0: on a
+// GPU finding out would take a kernel of its own.
 STABLE_TORCH_LIBRARY(dldl_fast, m) {
   // The loss as reduced; the gradient [N, K] if needs_grad, before weights; the factor that it
   // still lacks, None where it lacks none; divergence, regression and expectation of each row,
@@ -21,10 +23,12 @@ STABLE_TORCH_LIBRARY(dldl_fast, m) {
   m.def(
       "scale_rows_(Tensor(a!) grad_logits, Tensor grad_loss, Tensor? scale, Tensor? weight) -> ()");
   // The standard deviation is None unless return_std.
-  m.def("expectation(Tensor logits, Tensor labels, bool return_std) -> (Tensor mean, Tensor? std)");
   m.def(
-      "expectation_backward(Tensor? grad_mean, Tensor? grad_std, Tensor logits, Tensor labels) -> "
-      "Tensor");
+      "expectation(Tensor logits, Tensor labels, float label_step, bool return_std) -> "
+      "(Tensor mean, Tensor? std)");
+  m.def(
+      "expectation_backward(Tensor? grad_mean, Tensor? grad_std, Tensor logits, Tensor labels, "
+      "float label_step) -> Tensor");
   m.def("cpu_capability() -> str");
 }
 

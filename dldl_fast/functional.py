@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dldl_fast import backends, ops, reference
-from dldl_fast.labels import as_label_grid
+from dldl_fast.labels import as_label_grid, uniform_step
 from dldl_fast.options import KINDS, LossOptions
 
 _ROW_DTYPES = (torch.float32, torch.float64)
@@ -107,13 +107,15 @@ def label_distribution_loss(
     )
     if not isinstance(sigma, Tensor):
         sigma = check_sigma(sigma, kind)
+    grid = as_label_grid(labels)
     return apply_loss(
         logits,
         target,
         sigma,
         weight,
         target_distribution,
-        _grid_beside(logits, labels),
+        _beside(logits, grid),
+        uniform_step(grid),
         options,
         backend,
         return_terms,
@@ -127,6 +129,7 @@ def apply_loss(
     weight: Tensor | None,
     target_distribution: Tensor | None,
     labels: Tensor,
+    step: float,
     options: LossOptions,
     backend: str,
     return_terms: bool,
@@ -148,13 +151,13 @@ def apply_loss(
         if target_distribution.dtype not in _ROW_DTYPES:
             target_distribution = target_distribution.to(torch.float32)
     flat = logits if logits.dim() == 2 else logits.reshape(-1, n_labels)
-    inputs = (flat, target, sigma, weight, target_distribution, labels, options)
+    inputs = (flat, target, sigma, weight, target_distribution, labels)
     terms: Tensor | None
     device_type = "cpu" if logits.is_cpu else logits.device.type  # the latter makes two objects
     if backends.resolve(backend, device_type) == "reference":
-        loss, terms = reference.label_distribution_loss(*inputs)
+        loss, terms = reference.label_distribution_loss(*inputs, options)
     else:
-        loss, terms = ops.label_distribution_loss(*inputs, return_terms)
+        loss, terms = ops.label_distribution_loss(*inputs, step, options, return_terms)
     if options.reduction == "none" and len(lead) != 1:
         loss = loss.reshape(lead)
     if not return_terms or terms is None:
@@ -195,14 +198,15 @@ def expectation(
         >>> expectation(torch.zeros(1, 101), range(101))
         tensor([50.], dtype=torch.float64)
     """
-    grid = _grid_beside(logits, labels)
+    grid = as_label_grid(labels)
+    step = uniform_step(grid)
     lead = _check_logits(logits, len(grid))
-    flat = logits.reshape(-1, len(grid))
+    flat, grid = logits.reshape(-1, len(grid)), _beside(logits, grid)
     std: Tensor | None
     if backends.resolve(backend, logits.device.type) == "reference":
         mean, std = reference.expectation(flat, grid)
     else:
-        mean, std = ops.expectation(flat, grid, return_std)
+        mean, std = ops.expectation(flat, grid, step, return_std)
     mean = mean.reshape(lead)
     return (mean, std.reshape(lead)) if return_std and std is not None else mean
 
@@ -263,8 +267,7 @@ def check_sigma(sigma: float, kind: str) -> float:
     return sigma
 
 
-def _grid_beside(logits: Tensor, labels: Tensor | Sequence[float]) -> Tensor:
-    grid = as_label_grid(labels)
+def _beside(logits: Tensor, grid: Tensor) -> Tensor:
     # What is no tensor gets its error from _check_logits.
     return grid.to(logits.device) if isinstance(logits, Tensor) else grid
 

@@ -115,9 +115,30 @@ def as_label_grid(labels: Tensor | Sequence[float]) -> Tensor:
     return grid
 
 
+def uniform_step(grid: Tensor) -> float:
+    """Distance of neighbouring labels if it is the same for all (to within 1e-6 of it), else 0.
+
+    While torch.compile traces, nothing is known of a grid: 0.
+
+    Example:
+        >>> uniform_step(label_grid(1, 5, 0.5)), uniform_step(as_label_grid([1, 2, 4]))
+        (0.5, 0.0)
+    """
+    if torch.compiler.is_compiling():
+        return 0.0
+    return float(getattr(grid, _STEP)) if _is_checked(grid) else _measured_step(grid)
+
+
+def _measured_step(grid: Tensor) -> float:
+    first, last = float(grid[0]), float(grid[-1])
+    step = (last - first) / (len(grid) - 1)
+    even = first + step * torch.arange(len(grid), dtype=grid.dtype, device=grid.device)
+    return step if bool(((grid - even).abs() < 1e-6 * step).all()) else 0.0
+
+
 # The check reads all labels, which takes longer than a small batch: a grid remembers that it has
-# passed, until it is changed in place.
-_VERSION = "_dldl_fast_checked_version"
+# passed, and its step, until it is changed in place.
+_VERSION, _STEP = "_dldl_fast_checked_version", "_dldl_fast_step"
 
 
 def _is_checked(grid: Tensor) -> bool:
@@ -130,3 +151,4 @@ def _is_checked(grid: Tensor) -> bool:
 def _mark_checked(grid: Tensor) -> None:
     if not grid.is_inference():  # those count no versions
         setattr(grid, _VERSION, grid._version)
+        setattr(grid, _STEP, _measured_step(grid))

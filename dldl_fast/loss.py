@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dldl_fast import backends
 from dldl_fast.functional import apply_loss, check_sigma
-from dldl_fast.labels import as_label_grid, label_grid
+from dldl_fast.labels import as_label_grid, label_grid, uniform_step
 from dldl_fast.options import LossOptions
 
 
@@ -135,6 +135,7 @@ class DLDLv2Loss(nn.Module):
         grid = label_grid(label_min, label_max, label_step) if labels is None else labels
         self.labels = as_label_grid(grid)
         self._labels_in_use = self.labels  # on the device of the last logits
+        self._step = uniform_step(self.labels)
 
     @classmethod
     def official(
@@ -181,6 +182,7 @@ class DLDLv2Loss(nn.Module):
             weight,
             target_distribution,
             labels,
+            self._step,
             self.options,
             self.backend,
             return_terms=False,

@@ -54,13 +54,15 @@ def label_distribution_loss(
     weight: _Row,
     target_distribution: Tensor | None,
     labels: Tensor,
+    step: float,
     options: LossOptions,
     return_terms: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Loss and, if asked for, float64 terms [3, N]; arguments as in the reference."""
     number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (sigma, None)
     validate = options.validates(logits.is_cpu)
-    others = (target, number, rows, weight, target_distribution, labels, *options.codes, validate)
+    inputs = (target, number, rows, weight, target_distribution, labels, step)
+    others = (*inputs, *options.codes, validate)
     if torch.compiler.is_compiling():
         loss, _, _, terms = torch.ops.dldl_fast.label_distribution_loss(
             logits, *others, return_terms, False
@@ -80,14 +82,16 @@ def label_distribution_loss(
     return loss, terms
 
 
-def expectation(logits: Tensor, labels: Tensor, return_std: bool) -> tuple[Tensor, Tensor | None]:
+def expectation(
+    logits: Tensor, labels: Tensor, step: float, return_std: bool
+) -> tuple[Tensor, Tensor | None]:
     """Expectation and, if asked for, standard deviation of logits [N, K], float64 [N]."""
     if torch.compiler.is_compiling():
-        return torch.ops.dldl_fast.expectation(logits, labels, return_std)  # type: ignore[no-any-return]
+        return torch.ops.dldl_fast.expectation(logits, labels, step, return_std)  # type: ignore[no-any-return]
     if logits.requires_grad and torch.is_grad_enabled():
-        result = _Expectation.apply(logits, labels, return_std)  # type: ignore[no-untyped-call]
+        result = _Expectation.apply(logits, labels, step, return_std)  # type: ignore[no-untyped-call]
         return result if return_std else (result, None)
-    return _below_autograd(_expectation_op, logits, labels, return_std)  # type: ignore[no-any-return]
+    return _below_autograd(_expectation_op, logits, labels, step, return_std)  # type: ignore[no-any-return]
 
 
 # The kernel's way to say that an error is about a value given by the user.
@@ -153,22 +157,22 @@ class _Expectation(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, labels: Tensor, return_std: bool
+        ctx: Any, logits: Tensor, labels: Tensor, step: float, return_std: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
-        mean, std = _below_autograd(_expectation_op, logits, labels, return_std)
+        mean, std = _below_autograd(_expectation_op, logits, labels, step, return_std)
         ctx.save_for_backward(logits, labels)
+        ctx.step = step
         ctx.set_materialize_grads(False)
         return (mean, std) if return_std else mean
 
     @staticmethod
     def backward(
         ctx: Any, grad_mean: Tensor | None, grad_std: Tensor | None = None
-    ) -> tuple[Tensor, None, None]:
-        grads = grad_mean, grad_std
+    ) -> tuple[Tensor, None, None, None]:
+        args = grad_mean, grad_std, *ctx.saved_tensors, ctx.step
         if torch.is_grad_enabled():  # create_graph=True: a second derivative has to raise
-            return _expectation_backward_op(*grads, *ctx.saved_tensors), None, None
-        grad_logits = _below_autograd(_expectation_backward_op, *grads, *ctx.saved_tensors)
-        return grad_logits, None, None
+            return _expectation_backward_op(*args), None, None, None
+        return _below_autograd(_expectation_backward_op, *args), None, None, None
 
 
 def _register() -> None:
@@ -178,7 +182,7 @@ def _register() -> None:
     @torch.library.register_fake(f"{library}::label_distribution_loss")
     def _(logits: Tensor, *args: Any) -> tuple[Tensor | None, ...]:
         *inputs, return_terms, needs_grad = args
-        weight, reduction, ignore_nan = inputs[3], REDUCTIONS[inputs[12]], inputs[14]
+        weight, reduction, ignore_nan = inputs[3], REDUCTIONS[inputs[13]], inputs[15]
         n = logits.shape[0]
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
         scale_later = logits.dtype == torch.float16 or (
@@ -200,7 +204,9 @@ def _register() -> None:
         return None
 
     @torch.library.register_fake(f"{library}::expectation")
-    def _(logits: Tensor, labels: Tensor, return_std: bool) -> tuple[Tensor, Tensor | None]:
+    def _(
+        logits: Tensor, labels: Tensor, step: float, return_std: bool
+    ) -> tuple[Tensor, Tensor | None]:
         rows = logits.shape[:1]
         return (
             logits.new_empty(rows, dtype=torch.float64),
@@ -208,7 +214,7 @@ def _register() -> None:
         )
 
     @torch.library.register_fake(f"{library}::expectation_backward")
-    def _(grad_mean: _Row, grad_std: _Row, logits: Tensor, labels: Tensor) -> Tensor:
+    def _(grad_mean: _Row, grad_std: _Row, logits: Tensor, labels: Tensor, step: float) -> Tensor:
         return logits.new_empty(logits.shape)
 
     def loss_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
@@ -217,20 +223,22 @@ def _register() -> None:
         ctx.mark_non_differentiable(*(t for t in output[1:] if t is not None))
 
     def loss_backward(ctx: Any, grad_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        # Of 19 arguments the first one is differentiated.
-        return (_recompute(ctx, grad_loss), *[None] * 18)
+        # Of 20 arguments the first one is differentiated.
+        return (_recompute(ctx, grad_loss), *[None] * 19)
 
     torch.library.register_autograd(
         f"{library}::label_distribution_loss", loss_backward, setup_context=loss_setup
     )
 
-    def expectation_setup(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Any) -> None:
+    def expectation_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:2])
+        ctx.step = inputs[2]
 
     def expectation_backward(
         ctx: Any, grad_mean: _Row, grad_std: _Row
-    ) -> tuple[Tensor, None, None]:
-        return _expectation_backward_op(grad_mean, grad_std, *ctx.saved_tensors), None, None
+    ) -> tuple[Tensor, None, None, None]:
+        grad_logits = _expectation_backward_op(grad_mean, grad_std, *ctx.saved_tensors, ctx.step)
+        return grad_logits, None, None, None
 
     torch.library.register_autograd(
         f"{library}::expectation", expectation_backward, setup_context=expectation_setup

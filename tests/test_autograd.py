@@ -331,7 +331,7 @@ def op_inputs(dtype: torch.dtype, requires_grad: bool, reduction: int) -> tuple:
     x = torch.randn(5, 6).to(dtype).requires_grad_(requires_grad)
     y, sigma, weight = torch.rand(5) * 5, 1 + torch.rand(5), torch.rand(5)
     options = (0.5, 1.5, 0, 0, 2, 0.7, reduction, 0, False, True)
-    return (x, y, 0.0, sigma, weight, None, uniform_grid(6), *options)
+    return (x, y, 0.0, sigma, weight, None, uniform_grid(6), 1.0, *options)
 
 
 @needs_cpp
@@ -371,12 +371,13 @@ def test_opcheck_of_the_expectation() -> None:
     x = torch.randn(5, 6, requires_grad=True)
     for return_std in (False, True):
         torch.library.opcheck(
-            torch.ops.dldl_fast.expectation.default, (x, uniform_grid(6), return_std)
+            torch.ops.dldl_fast.expectation.default, (x, uniform_grid(6), 1.0, return_std)
         )
     up = torch.randn(2, 5, dtype=torch.float64)
     for grads in ((up[0], up[1]), (up[0], None), (None, up[1])):
         torch.library.opcheck(
-            torch.ops.dldl_fast.expectation_backward.default, (*grads, x.detach(), uniform_grid(6))
+            torch.ops.dldl_fast.expectation_backward.default,
+            (*grads, x.detach(), uniform_grid(6), 1.0),
         )
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from dldl_fast import DLDLv2Loss, functional
-from dldl_fast.labels import MAX_LABELS, as_label_grid, label_grid
+from dldl_fast.labels import MAX_LABELS, as_label_grid, label_grid, uniform_step
+from tests.cases import bent_grid, uniform_grid
 
 
 def test_grids_of_the_paper_and_of_the_released_code() -> None:
@@ -150,3 +151,14 @@ def test_grid_that_was_changed_in_place_is_checked_again() -> None:
     labels[2] = 9
     with pytest.raises(ValueError, match=r"labels\[2\] = 9 and labels\[3\] = 3"):
         functional.expectation(torch.zeros(1, 5), labels)
+
+
+def test_uniform_step() -> None:
+    assert uniform_step(label_grid(-45, 45, 0.5)) == 0.5
+    assert uniform_step(bent_grid(9)) == 0
+    nearly = uniform_grid(9) + 1_000_000
+    nearly[4] += 1e-7  # as far off as rounding can put it: still uniform
+    assert uniform_step(nearly) == 1
+    grid = as_label_grid(uniform_grid(5))
+    grid[-1] = 9  # changed in place: measured again
+    assert uniform_step(grid) == 0

@@ -12,7 +12,8 @@ namespace dldl_fast {
 namespace {
 
 std::tuple<Tensor, std::optional<Tensor>> expectation(const Tensor& given_logits,
-                                                      const Tensor& labels, bool return_std) {
+                                                      const Tensor& labels, double /*label_step*/,
+                                                      bool return_std) {
   const Tensor logits = with_contiguous_rows(given_logits);
   const int64_t n_rows = logits.size(0), n_labels = logits.size(1);
   const Labels held(labels, n_labels, logits.scalar_type() == ScalarType::Double);
@@ -57,7 +58,7 @@ class RowGradients {
 
 Tensor expectation_backward(const std::optional<Tensor>& grad_mean,
                             const std::optional<Tensor>& grad_std, const Tensor& given_logits,
-                            const Tensor& labels) {
+                            const Tensor& labels, double /*label_step*/) {
   const Tensor logits = with_contiguous_rows(given_logits);
   const int64_t n_rows = logits.size(0), n_labels = logits.size(1);
   const Labels held(labels, n_labels, logits.scalar_type() == ScalarType::Double);

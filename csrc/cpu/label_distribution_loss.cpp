@@ -201,13 +201,13 @@ void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const std::optional
   });
 }
 
-#define DLDL_FAST_LOSS_PARAMETERS                                                           \
-  const Tensor &logits, const std::optional<Tensor>&target, double sigma_number,            \
-      const std::optional<Tensor>&sigma, const std::optional<Tensor>&weight,                \
-      const std::optional<Tensor>&target_distribution, const Tensor &labels, double lambda, \
-      double ld_weight, int64_t kind, int64_t divergence, int64_t regression,               \
-      double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan,      \
-      bool validate
+#define DLDL_FAST_LOSS_PARAMETERS                                                               \
+  const Tensor &logits, const std::optional<Tensor>&target, double sigma_number,                \
+      const std::optional<Tensor>&sigma, const std::optional<Tensor>&weight,                    \
+      const std::optional<Tensor>&target_distribution, const Tensor &labels,                    \
+      double /*label_step*/, double lambda, double ld_weight, int64_t kind, int64_t divergence, \
+      int64_t regression, double smooth_l1_beta, int64_t reduction, int64_t out_of_range,       \
+      bool ignore_nan, bool validate
 #define DLDL_FAST_LOSS_ARGUMENTS                                                               \
   logits, target, sigma_number, sigma, weight, target_distribution, labels, lambda, ld_weight, \
       kind, divergence, regression, smooth_l1_beta, reduction, out_of_range, ignore_nan, validate
