@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "options.h"
+#include "rows.h"
 
 namespace dldl_fast {
 
@@ -35,17 +36,6 @@ struct LabelGrid {
   int64_t size;
   double middle;
   double inverse_step;  // 0 where the labels are not equally spaced
-};
-
-enum class BadValue {
-  kNone,
-  kTargetNotFinite,
-  kTargetOutside,
-  kSigma,
-  kDistribution,
-  kDistributionSum,
-  kWeight,
-  kUnderflow,
 };
 
 // What a chunk of rows adds up to. Chunks do not depend on the number of threads, and are summed
@@ -94,8 +84,6 @@ struct Kernels {
                                const double* grad_std, void* grad, void* scratch);
   void (*scale)(void* values, int64_t count, double factor);
 };
-
-enum class Storage { kFloat, kDouble, kBFloat16, kHalf };
 
 // Kernels for rows of n_labels, of the best instruction set in use whose vectors they fill.
 const Kernels& kernels(Storage storage, int64_t n_labels);

@@ -1,0 +1,62 @@
+#include "cuda/expectation.h"
+
+#include "cuda/expectation_kernel.cuh"
+#include "cuda/launch.h"
+
+namespace dldl_fast::cuda {
+namespace {
+
+template <class A, class Group>
+void launch_tiles(const Logits& logits, const LabelGrid& grid, const MomentsOutputs& out,
+                  cudaStream_t stream) {
+  const auto bytes = [&](int rows) { return TileMemory<A>::bytes(grid.size, rows, false); };
+  const int rows = rows_that_fit<Group>(bytes);
+  launch("expectation_tiles", expectation_tiles<A, Group>, blocks_for(logits.n_rows, rows),
+         kBlockThreads, bytes(rows), stream, logits, grid, out, rows);
+}
+
+template <class T, class A>
+void launch_long_rows(const Logits& logits, const LabelGrid& grid, const MomentsOutputs& out,
+                      cudaStream_t stream) {
+  launch("expectation_long_rows", expectation_long_rows<T, A>, blocks_for(logits.n_rows, 1),
+         kBlockThreads, sizeof(LongMomentsMemory<A>), stream, logits, grid, out);
+}
+
+void launch_moments(const Logits& logits, const LabelGrid& grid, const MomentsOutputs& out,
+                    cudaStream_t stream) {
+  if (logits.storage == Storage::kDouble) {
+    if (grid.size <= 128) {
+      return launch_tiles<double, RowGroup<8, 16, 0>>(logits, grid, out, stream);
+    }
+    if (grid.size <= 512) {
+      return launch_tiles<double, RowGroup<32, 16, 0>>(logits, grid, out, stream);
+    }
+    return launch_long_rows<double, double>(logits, grid, out, stream);
+  }
+  if (grid.size <= 128) return launch_tiles<float, RowGroup<8, 16, 0>>(logits, grid, out, stream);
+  if (grid.size <= 1024) {
+    return launch_tiles<float, RowGroup<32, 32, 0>>(logits, grid, out, stream);
+  }
+  switch (logits.storage) {
+    case Storage::kBFloat16:
+      return launch_long_rows<__nv_bfloat16, float>(logits, grid, out, stream);
+    case Storage::kHalf:
+      return launch_long_rows<__half, float>(logits, grid, out, stream);
+    default:
+      return launch_long_rows<float, float>(logits, grid, out, stream);
+  }
+}
+
+}  // namespace
+
+void expectation(const Logits& logits, const LabelGrid& grid, double* mean, double* std,
+                 cudaStream_t stream) {
+  launch_moments(logits, grid, {mean, std, nullptr, nullptr, nullptr}, stream);
+}
+
+void expectation_backward(const Logits& logits, const LabelGrid& grid, const double* grad_mean,
+                          const double* grad_std, void* grad, cudaStream_t stream) {
+  launch_moments(logits, grid, {nullptr, nullptr, grad_mean, grad_std, grad}, stream);
+}
+
+}  // namespace dldl_fast::cuda

@@ -1,0 +1,39 @@
+// Arguments that the launchers of several ops share. All pointers are to device memory.
+#pragma once
+
+#include <cstdint>
+
+#include "rows.h"
+
+namespace dldl_fast::cuda {
+
+// A per-row argument of either floating type; `data` is null where the argument was left out.
+struct RowValues {
+  const void* data;
+  bool is_double;
+};
+
+// What every kernel needs to know of a label grid besides its labels.
+struct GridConstants {
+  double first;
+  double last;
+  double middle;
+  double step;          // 0 where the labels are not equally spaced
+  double inverse_step;  // likewise
+};
+
+struct LabelGrid {
+  const double* labels;            // [K], increasing
+  const GridConstants* constants;  // as `measure_label_grid` wrote them
+  int size;
+};
+
+// Rows of K contiguous logits.
+struct Logits {
+  const void* data;
+  Storage storage;
+  int64_t n_rows;
+  int64_t row_stride;
+};
+
+}  // namespace dldl_fast::cuda

@@ -1,0 +1,105 @@
+// Labels relative to the middle of the grid, so that labels near 1,000,000 are as exact as labels
+// near 0; and finding labels, in float64.
+#pragma once
+
+#include "cuda/inputs.h"
+#include "cuda/row_group.cuh"
+
+namespace dldl_fast::cuda {
+
+__device__ inline double value_at(const RowValues& values, int64_t i) {
+  return values.is_double ? static_cast<const double*>(values.data)[i]
+                          : static_cast<double>(static_cast<const float*>(values.data)[i]);
+}
+
+// In float32 an equally spaced label is computed: nothing is read from memory.
+template <class A>
+__device__ inline A centred_label(const LabelGrid& grid, const GridConstants& constants, int k) {
+  if (sizeof(A) == sizeof(float) && constants.step > 0) {
+    return static_cast<A>(static_cast<float>(2 * k - (grid.size - 1)) *
+                          (0.5f * static_cast<float>(constants.step)));
+  }
+  return static_cast<A>(grid.labels[k] - constants.middle);
+}
+
+template <class A>
+__device__ inline void fill_labels(const LabelGrid& grid, A* labels) {
+  const GridConstants& constants = *grid.constants;
+  for (int k = static_cast<int>(threadIdx.x); k < grid.size; k += kBlockThreads) {
+    labels[k] = centred_label<A>(grid, constants, k);
+  }
+}
+
+__device__ inline double midpoint(const LabelGrid& grid, int k) {
+  return (grid.labels[k] + grid.labels[k + 1]) / 2;
+}
+
+// Index of the label nearest to y, the lower one on a tie, which is exact where y and the midpoint
+// are: the guess is corrected against the midpoints themselves.
+__device__ inline int nearest_label(const LabelGrid& grid, double y) {
+  const GridConstants& constants = *grid.constants;
+  if (constants.step > 0) {
+    const double guess = (y - constants.first) * constants.inverse_step + 0.5;
+    int n = static_cast<int>(fmin(fmax(guess, 0.0), static_cast<double>(grid.size - 1)));
+    if (n > 0 && y <= midpoint(grid, n - 1)) --n;
+    if (n + 1 < grid.size && y > midpoint(grid, n)) ++n;
+    return n;
+  }
+  int low = 0, high = grid.size - 1;  // first midpoint that is >= y
+  while (low < high) {
+    const int m = (low + high) / 2;
+    if (midpoint(grid, m) < y) {
+      low = m + 1;
+    } else {
+      high = m;
+    }
+  }
+  return low;
+}
+
+// Labels first..last may have mass; all others have none.
+struct Window {
+  int first;
+  int last;
+};
+
+// Labels with (l - y)^2 <= (l_near - y)^2 + 2 sigma^2 log_range, and perhaps one beside them.
+__device__ inline Window gaussian_window(const LabelGrid& grid, double y, double sigma, int nearest,
+                                         double log_range) {
+  const double l_near = grid.labels[nearest];
+  const double delta = l_near - y;
+  const double t = 2 * sigma * sigma * log_range;
+  const double radius = sqrt(t + delta * delta);
+  // radius - |delta| without cancellation for y far away.
+  const double right = delta > 0 ? t / (radius + delta) : radius - delta;
+  const double left = delta < 0 ? t / (radius - delta) : radius + delta;
+  const double inverse_step = grid.constants->inverse_step;
+  if (inverse_step > 0) {
+    constexpr double kRounding = 1e-6;
+    const double span = grid.size;
+    const int below = static_cast<int>(fmin(left * inverse_step + kRounding, span));
+    const int above = static_cast<int>(fmin(right * inverse_step + kRounding, span));
+    return {max(nearest - below, 0), min(nearest + above, grid.size - 1)};
+  }
+  int low = 0, high = nearest;
+  while (low < high) {
+    const int m = (low + high) / 2;
+    if (l_near - grid.labels[m] > left) {
+      low = m + 1;
+    } else {
+      high = m;
+    }
+  }
+  int bottom = nearest, top = grid.size - 1;
+  while (bottom < top) {
+    const int m = (bottom + top + 1) / 2;
+    if (grid.labels[m] - l_near > right) {
+      top = m - 1;
+    } else {
+      bottom = m;
+    }
+  }
+  return {low, bottom};
+}
+
+}  // namespace dldl_fast::cuda

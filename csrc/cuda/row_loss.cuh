@@ -1,0 +1,175 @@
+// From the sums over a row's labels to its loss and the factors of its gradient.
+//
+// With z_k = (x_k - max x) log2 e, s = sum 2^z_k, P = sum p_k and the scale c that makes p a
+// distribution (1 / P; a constant for gaussian_pdf), S = c P:
+//   D   = ln 2 (c sum p log2 p - c sum p z + S (log2 c + log2 s))         Eq. 9, KL
+//   dx_k = 2^z_k / s (w_ld S + lambda rho' (l_k - y_hat)) - w_ld c p_k    Eq. 17
+#pragma once
+
+#include "cuda/target_distribution.cuh"
+
+namespace dldl_fast::cuda {
+
+template <class A>
+struct RowSums {
+  A exponentials = 0;   // s
+  A labels = 0;         // sum 2^z l
+  A mass = 0;           // P
+  A logits = 0;         // sum p z
+  A entropy = 0;        // sum p log2 p
+  A target_labels = 0;  // sum p l, of histograms
+};
+
+template <class A>
+__device__ __forceinline__ void add_mass(RowSums<A>& sums, A p, A log_p_p, A z) {
+  sums.mass += p;
+  sums.entropy += log_p_p;
+  sums.logits += p * z;
+}
+
+// Calls f(sum) for every sum that is in use.
+template <class A, class F>
+__device__ __forceinline__ void for_sums(RowSums<A>& sums, bool has_target, bool needs_target,
+                                         const F& f) {
+  f(sums.exponentials);
+  f(sums.labels);
+  if (needs_target) {
+    f(sums.mass);
+    f(sums.logits);
+    f(sums.entropy);
+    if (!has_target) f(sums.target_labels);
+  }
+}
+
+template <class A>
+struct RowLoss {
+  A divergence = 0;
+  A regression = 0;
+  A expectation = 0;  // relative to the middle of the grid
+  A loss = 0;
+  A grad_softmax = 0, grad_expectation = 0, grad_target = 0;
+
+  // exponential = 2^z_k
+  __device__ __forceinline__ A gradient(A exponential, A label, A p) const {
+    return exponential * (grad_softmax + grad_expectation * (label - expectation)) -
+           grad_target * p;
+  }
+};
+
+__device__ inline bool needs_target_distribution(const LossInputs& in, const LossOutputs& out) {
+  return in.options.ld_weight != 0 || out.terms != nullptr ||
+         (in.target.data == nullptr && in.options.lambda != 0) ||
+         in.options.kind == Kind::kGaussianPdf;
+}
+
+// Eq. 11 and its derivative by the error.
+template <class A>
+__device__ __forceinline__ void penalty(const LossOptions& options, A error, A& value, A& slope) {
+  const A size = error < 0 ? -error : error;
+  // NaN where the error is: a comparison would make it 0.
+  const A sign = error > 0 ? A(1) : error < 0 ? A(-1) : error;
+  value = size;
+  slope = sign;
+  if (options.regression == Regression::kL2) {
+    value = error * error;
+    slope = error + error;
+  } else if (options.regression == Regression::kSmoothL1) {
+    const A beta = static_cast<A>(options.smooth_l1_beta);
+    if (size < beta) {
+      value = error * error * (A(0.5) / beta);
+      slope = error / beta;
+    } else {
+      value = size - A(0.5) * beta;
+    }
+  }
+}
+
+// `target` may become bad: Eq. 1 to the letter can have no mass at all on the grid.
+template <class A>
+__device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const RowTarget<A>& target,
+                                                 const RowSums<A>& sums, bool needs_target,
+                                                 RowStatus& status) {
+  const LossOptions& options = in.options;
+  RowLoss<A> row;
+  const A inverse_sum = reciprocal(sums.exponentials);
+  A total = 0, scale = 0;
+  if (needs_target) {
+    const bool is_pdf = options.kind == Kind::kGaussianPdf && in.distribution.data == nullptr;
+    const A entropy = target.shape == Shape::kPoints ? target.entropy : sums.entropy;
+    scale = is_pdf ? target.scale : reciprocal(sums.mass);
+    total = is_pdf ? scale * sums.mass : A(1);
+    const A log_scale = is_pdf ? target.log_scale : -log_2(sums.mass);
+    if (is_pdf && total == 0 && status == RowStatus::kUsed) status = RowStatus::kBad;
+    row.divergence = total * log_2(sums.exponentials) - scale * sums.logits;
+    if (options.divergence == Divergence::kKl) {
+      row.divergence += scale * entropy + total * log_scale;
+    }
+    row.divergence *= static_cast<A>(kLn2);
+  }
+  const A wanted = in.target.data != nullptr ? target.target : scale * sums.target_labels;
+  row.expectation = sums.labels * inverse_sum;
+  A slope;
+  penalty(options, row.expectation - wanted, row.regression, slope);
+
+  const A lambda = static_cast<A>(options.lambda), ld_weight = static_cast<A>(options.ld_weight);
+  const A grad_scale = static_cast<A>(in.grad_scale);
+  if (options.ld_weight != 0) {
+    row.loss += ld_weight * row.divergence;
+    row.grad_softmax = grad_scale * ld_weight * total * inverse_sum;
+    row.grad_target = grad_scale * ld_weight * scale;
+  }
+  if (options.lambda != 0) {
+    row.loss += lambda * row.regression;
+    row.grad_expectation = grad_scale * lambda * slope * inverse_sum;
+  }
+  if (status != RowStatus::kUsed) {
+    // Whatever the row's other values are: nothing where it is left out, NaN where it is bad.
+    const A fill = status == RowStatus::kIgnored ? A(0) : not_a_number<A>();
+    row.loss = row.divergence = row.regression = fill;
+    if (status == RowStatus::kIgnored) row.expectation = not_a_number<A>();
+  }
+  return row;
+}
+
+// What a block adds up of its rows, for the reductions.
+struct PartialSums {
+  double loss = 0;
+  double weight = 0;
+};
+
+// What one thread of a row writes.
+template <class A>
+__device__ __forceinline__ void write_row(const LossInputs& in, const LossOutputs& out, int64_t i,
+                                          const RowLoss<A>& row, A weight, PartialSums& partial) {
+  // A row of weight 0 is left out, also where its loss is inf or NaN.
+  const A loss = weight == 0 ? A(0) : weight * row.loss;
+  if (in.options.reduction == Reduction::kNone) {
+    static_cast<A*>(out.loss)[i] = loss;
+  } else {
+    partial.loss += loss;
+    partial.weight += weight;
+  }
+  if (out.terms != nullptr) {
+    const int64_t n = in.logits.n_rows;
+    out.terms[i] = row.divergence;
+    out.terms[n + i] = row.regression;
+    out.terms[2 * n + i] = in.grid.constants->middle + static_cast<double>(row.expectation);
+  }
+}
+
+// The block's part of a reduction, to be added up by `reduce_loss`.
+__device__ inline void write_partial(const LossInputs& in, const LossOutputs& out,
+                                     const PartialSums& partial, Scratch<double>& scratch) {
+  const bool first = threadIdx.x == 0;
+  if (in.options.reduction == Reduction::kNone) {
+    if (first && blockIdx.x == 0) *out.scale = 1;
+    return;
+  }
+  const double loss = block_sum(partial.loss, scratch);
+  const double weight = block_sum(partial.weight, scratch);
+  if (!first) return;
+  out.workspace[2 * blockIdx.x] = loss;
+  out.workspace[2 * blockIdx.x + 1] = weight;
+}
+
+}  // namespace dldl_fast::cuda

@@ -1,0 +1,246 @@
+// The target distribution of one row, prepared by one thread in float64, so that the others only
+// evaluate it.
+#pragma once
+
+#include "cuda/row_checks.cuh"
+
+namespace dldl_fast::cuda {
+
+// Target mass below e^-25.33 = 1e-11 of the row's largest counts as 0.
+constexpr double kLogTail = -25.328436022934504;
+constexpr double kLog2Tail = kLogTail * kLog2E;
+constexpr double kTail = 1e-11;
+constexpr double kFlatCell = 1e-6;  // change of the density inside a cell that goes for none
+
+enum class Shape {
+  kNone,       // not needed
+  kGaussian,   // log2 p_k = u (curvature u + slope), u = l_k - l_near
+  kPoints,     // up to three neighbours have all mass
+  kBins,       // normal mass of the cells of a window
+  kHistogram,  // the caller's
+};
+
+constexpr int kMaxPoints = 3;
+
+template <class A>
+struct RowTarget {
+  Shape shape;
+  RowStatus status;
+  A target;  // relative to the middle of the grid
+  A weight;
+  A l_near, curvature, slope;  // of kGaussian
+  int first, last;             // window of kPoints and kBins
+  int nearest;                 // of kBins
+  A mass[kMaxPoints];          // of kPoints
+  A entropy;                   // sum p log2 p of kPoints
+  A scale, log_scale;          // c and log2 c of gaussian_pdf
+  double y, sigma;             // of kBins
+};
+
+// All mass on the nearest label, halves on a tie: the limit of sigma -> 0.
+template <class A>
+__device__ inline void set_point_mass(const LabelGrid& grid, double y, int nearest, bool halves,
+                                      RowTarget<A>& target) {
+  const bool tie = halves && nearest + 1 < grid.size && y == midpoint(grid, nearest);
+  target.shape = Shape::kPoints;
+  target.first = nearest;
+  target.mass[0] = 1;
+  target.mass[1] = tie ? A(1) : A(0);
+  target.mass[2] = 0;
+  target.entropy = 0;
+}
+
+template <class A>
+__device__ inline void set_points(const double (&p)[kMaxPoints], int first, RowTarget<A>& target) {
+  double entropy = 0;
+  for (int i = 0; i < kMaxPoints; ++i) {
+    target.mass[i] = static_cast<A>(p[i]);
+    if (p[i] > 0) entropy += p[i] * log2(p[i]);
+  }
+  target.shape = Shape::kPoints;
+  target.first = first;
+  target.entropy = static_cast<A>(entropy);
+}
+
+template <class A>
+__device__ inline void set_two_hot(const LabelGrid& grid, double y, int nearest,
+                                   RowTarget<A>& target) {
+  const double* l = grid.labels;
+  if (y <= l[0] || y >= l[grid.size - 1]) return set_point_mass(grid, y, nearest, false, target);
+  const int lower = y < l[nearest] ? nearest - 1 : nearest;
+  const double share = (y - l[lower]) / (l[lower + 1] - l[lower]);
+  set_points({1 - share, share, 0}, lower, target);
+}
+
+template <class A>
+__device__ inline void set_gaussian(double l_near, double y, double sigma, A centred_near,
+                                    RowTarget<A>& target) {
+  const A s = static_cast<A>(sigma);
+  const A curvature = static_cast<A>(-0.5 * kLog2E) / (s * s);
+  target.shape = Shape::kGaussian;
+  target.l_near = centred_near;
+  target.curvature = curvature;
+  target.slope = static_cast<A>(2 * (l_near - y)) * curvature;
+}
+
+// A sigma of half a step or more on an equally spaced grid: never narrow, and any label beside y
+// serves as the nearest one.
+template <class A>
+__device__ inline bool set_ordinary_gaussian(const LossInputs& in, const Row& row,
+                                             RowTarget<A>& target) {
+  const GridConstants& constants = *in.grid.constants;
+  const double steps = row.sigma * constants.inverse_step;
+  if (in.options.kind != Kind::kGaussian || !(steps >= 0.5 && steps <= 1e8) ||
+      row.target < constants.first || row.target > constants.last) {
+    return false;
+  }
+  const int n = static_cast<int>((row.target - constants.first) * constants.inverse_step + 0.5);
+  const double l_near =
+      sizeof(A) == sizeof(float) ? constants.first + n * constants.step : in.grid.labels[n];
+  set_gaussian(l_near, row.target, row.sigma, centred_label<A>(in.grid, constants, n), target);
+  return true;
+}
+
+// Everything about a row that does not depend on its logits.
+template <class A>
+__device__ inline void set_target(const LossInputs& in, const Row& row, bool needs_target,
+                                  RowTarget<A>& target) {
+  const LabelGrid& grid = in.grid;
+  const double y = row.target, sigma = row.sigma;
+  target.target = static_cast<A>(y - grid.constants->middle);
+  target.weight = static_cast<A>(row.weight);
+  target.status = row.status;
+  target.shape = Shape::kNone;
+  if (!needs_target || row.status != RowStatus::kUsed) return;
+  if (in.distribution.data != nullptr) {
+    target.shape = Shape::kHistogram;
+    return;
+  }
+  if (set_ordinary_gaussian(in, row, target)) return;
+  const int nearest = nearest_label(grid, y);
+  const Kind kind = in.options.kind;
+  if (kind == Kind::kOneHot) return set_point_mass(grid, y, nearest, false, target);
+  if (kind == Kind::kTwoHot) return set_two_hot(grid, y, nearest, target);
+  if (kind == Kind::kGaussianBin) {
+    if (sigma == 0) return set_point_mass(grid, y, nearest, true, target);
+    // Cells of 1e-11 of the largest mass lie inside e^-60 of the density at the nearest label while
+    // sigma is below e^34 cells. A cell reaches half way to the next label, so those beside the
+    // window may have mass.
+    constexpr double kLogRange = 60;
+    const Window window = gaussian_window(grid, y, sigma, nearest, kLogRange);
+    target.shape = Shape::kBins;
+    target.first = max(window.first - 1, 0);
+    target.last = min(window.last + 1, grid.size - 1);
+    target.nearest = nearest;
+    target.y = y;
+    target.sigma = sigma;
+    return;
+  }
+  const double l_near = grid.labels[nearest];
+  const double delta = l_near - y;
+  if (kind == Kind::kGaussianPdf) {
+    constexpr double kLogSqrtTwoPi = 0.91893853320467274178;
+    const double z = delta / sigma;
+    const double log_scale = -0.5 * z * z - kLogSqrtTwoPi - log(sigma);
+    target.log_scale = static_cast<A>(log_scale * kLog2E);
+    target.scale = static_cast<A>(exp(log_scale));
+  }
+  const Window window = gaussian_window(grid, y, sigma, nearest, -kLogTail);
+  // A sigma far below the distance of the labels: in float64, since the second label's share
+  // depends on y beyond the digits of float32, and 1 / sigma^2 may overflow.
+  if (window.last - window.first < kMaxPoints) {
+    double p[kMaxPoints] = {};
+#pragma unroll
+    for (int i = 0; i < kMaxPoints; ++i) {
+      if (window.first + i > window.last) break;
+      const double u = grid.labels[window.first + i] - l_near;
+      const double excess = u * (u + 2 * delta);
+      const double mass = excess == 0 ? 1 : exp(-excess / (2 * sigma * sigma));
+      p[i] = mass < kTail ? 0 : mass;
+    }
+    return set_points(p, window.first, target);
+  }
+  set_gaussian(l_near, y, sigma, centred_label<A>(grid, *grid.constants, nearest), target);
+}
+
+template <class A>
+__device__ __forceinline__ A gaussian_log2(const RowTarget<A>& target, A label) {
+  const A u = label - target.l_near;
+  return u * (u * target.curvature + target.slope);
+}
+
+template <class A>
+__device__ __forceinline__ A point_mass(const RowTarget<A>& target, int k) {
+  const int i = k - target.first;
+  return i == 0 ? target.mass[0] : i == 1 ? target.mass[1] : i == 2 ? target.mass[2] : A(0);
+}
+
+// p log2 p; below the normal numbers of float32 it is nothing.
+template <class A>
+__device__ __forceinline__ A p_log_p(A p) {
+  return p < A(1e-37) ? A(0) : p * log_2(p);
+}
+
+// Normal mass of single cells, up to a common factor. The two tails of the normal distribution are
+// taken from y outwards, so that nothing cancels, and relative to the border nearest to y where
+// that lies outside of all cells, so that nothing underflows.
+class Bins {
+ public:
+  __device__ Bins(const LabelGrid& grid, double y, double sigma)
+      : grid_(grid), y_(y), sigma_(sigma) {
+    const double begin = border(0), end = border(grid.size);
+    const double z_first = (begin - y) / sigma, z_end = (end - y) / sigma;
+    z0_ = z_first > 0 ? z_first : (z_end < 0 ? -z_end : 0);
+    // Cells much narrower than sigma have masses near 0, scaled up here.
+    scale_ = sigma > end - begin ? sigma / (end - begin) : 1;
+  }
+
+  __device__ double mass(int k) const {
+    constexpr double kTwoDensity = 0.79788456080286535588;  // sqrt(2 / pi), as tails count twice
+    const double below = border(k), above = border(k + 1);
+    const double z = (below - y_) / sigma_, z_next = (above - y_) / sigma_;
+    // Where the density hardly changes inside the cell, the difference loses its digits.
+    const double centre = fabs(z + z_next) / 2;
+    const double width = (above - below) / sigma_;
+    if ((1 + centre) * width < kFlatCell) {
+      return scale_ * kTwoDensity * exp(-(centre - z0_) * (centre + z0_) / 2) * width;
+    }
+    const double tail_z = tail(fabs(z)), tail_next = tail(fabs(z_next));
+    return scale_ * (z >= 0        ? tail_z - tail_next
+                     : z_next <= 0 ? tail_next - tail_z
+                                   : 2 - tail_z - tail_next);
+  }
+
+ private:
+  // Border below label k: the midpoint; the end cells are as wide outside as inside.
+  __device__ double border(int k) const {
+    const double* l = grid_.labels;
+    const int last = grid_.size - 1;
+    if (k == 0) return l[0] - (midpoint(grid_, 0) - l[0]);
+    if (k > last) return l[last] + (l[last] - midpoint(grid_, last - 1));
+    return midpoint(grid_, k - 1);
+  }
+
+  __device__ double tail(double distance) const {
+    constexpr double kSqrtHalf = 0.70710678118654752440;
+    return exp(-(distance - z0_) * (distance + z0_) / 2) * erfcx(distance * kSqrtHalf);
+  }
+
+  const LabelGrid& grid_;
+  double y_;
+  double sigma_;
+  double z0_;
+  double scale_;
+};
+
+// Below, the largest mass is not meant to be divided by: y is so far away that the nearest label
+// has it all.
+constexpr double kSmallestPeak = 1e-25;
+
+// Mass of a cell relative to the largest one.
+__device__ inline double relative_mass(double mass, double peak) {
+  const double p = mass / peak;
+  return p < kTail ? 0 : p;
+}
+
+}  // namespace dldl_fast::cuda

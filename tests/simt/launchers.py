@@ -1,0 +1,280 @@
+"""The launchers of csrc/cuda on CPU tensors, compiled by g++ against the stand-in CUDA headers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from ctypes import Structure, byref, c_bool, c_double, c_int, c_int64, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dldl_fast import reference
+from dldl_fast.options import LossOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+SIMT = ROOT / "tests" / "simt"
+NO_BAD_ROW = 2**64 - 1
+
+_STORAGES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def compiler() -> str | None:
+    """The C++ compiler of these tests; fibers and half precision ask for g++."""
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
+def compile_command(*sources: str, output: Path, flags: list[str]) -> list[str]:
+    """The command that compiles the kernels with `sources` of this folder."""
+    kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    # It asks the CUDA runtime for its version, and holds no kernel.
+    kernels = [path for path in kernels if path.stem != "build_info"]
+    include = [f"-I{path}" for path in (SIMT, SIMT / "cuda", ROOT / "csrc")]
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    command = [str(compiler()), "-std=c++20", "-g1", "-fno-strict-aliasing", *warnings, *flags]
+    files = [str(SIMT / name) for name in ("machine.cpp", *sources)]
+    return [*command, *include, "-o", str(output), *files, "-x", "c++", *map(str, kernels)]
+
+
+class _RowValues(Structure):
+    _fields_ = [("data", c_void_p), ("is_double", c_bool)]
+
+
+class _LabelGrid(Structure):
+    _fields_ = [("labels", c_void_p), ("constants", c_void_p), ("size", c_int)]
+
+
+class _Logits(Structure):
+    _fields_ = [
+        ("data", c_void_p),
+        ("storage", c_int),
+        ("n_rows", c_int64),
+        ("row_stride", c_int64),
+    ]
+
+
+class _LossOptions(Structure):
+    _fields_ = [
+        ("lambda_", c_double),
+        ("ld_weight", c_double),
+        ("kind", c_int),
+        ("divergence", c_int),
+        ("regression", c_int),
+        ("smooth_l1_beta", c_double),
+        ("reduction", c_int),
+        ("out_of_range", c_int),
+        ("ignore_nan", c_bool),
+    ]
+
+
+class _LossInputs(Structure):
+    _fields_ = [
+        ("logits", _Logits),
+        ("grid", _LabelGrid),
+        ("target", _RowValues),
+        ("sigma", _RowValues),
+        ("sigma_number", c_double),
+        ("weight", _RowValues),
+        ("distribution", _RowValues),
+        ("options", _LossOptions),
+        ("grad_scale", c_double),
+    ]
+
+
+class _LossOutputs(Structure):
+    _fields_ = [
+        (name, c_void_p) for name in ("loss", "grad", "scale", "terms", "bad_row", "workspace")
+    ]
+
+
+class _ScaleInputs(Structure):
+    _fields_ = [
+        ("grad", c_void_p),
+        ("storage", c_int),
+        ("n_rows", c_int64),
+        ("n_labels", c_int),
+        ("grad_loss", _RowValues),
+        ("per_row", c_bool),
+        ("scale", c_void_p),
+        ("weight", _RowValues),
+    ]
+
+
+class Launchers:
+    """What the glue between torch and the launchers does, on host memory.
+
+    Its methods take the place of those in `dldl_fast.ops`.
+    """
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.simt_loss_workspace_doubles.restype = ctypes.c_size_t
+        self._library.simt_set_seed.argtypes = [c_uint64]
+        # (row, code) of the last call, or None.
+        self.bad_row: tuple[int, int] | None = None
+
+    def set_seed(self, seed: int) -> None:
+        self._library.simt_set_seed(seed)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        function = getattr(self._library, f"simt_{name}")
+        function.restype = ctypes.c_char_p
+        if message := function(*arguments):
+            raise RuntimeError(message.decode())
+
+    def _grid(self, labels: Tensor) -> tuple[_LabelGrid, Tensor]:
+        constants = torch.full((5,), torch.nan, dtype=torch.float64)
+        size = len(labels)
+        self._call("measure_label_grid", _pointer(labels), c_int(size), _pointer(constants))
+        return _LabelGrid(labels.data_ptr(), constants.data_ptr(), size), constants
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor | None,
+        sigma: float | Tensor,
+        weight: Tensor | None,
+        target_distribution: Tensor | None,
+        labels: Tensor,
+        options: LossOptions,
+        *,
+        return_terms: bool = False,
+        needs_grad: bool = False,
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """Loss, gradient, the factor it lacks, and terms."""
+        logits = _with_contiguous_rows(logits)
+        labels = labels.contiguous()
+        n_rows, n_labels = logits.shape
+        grid, _constants = self._grid(labels)
+        number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (float(sigma), None)
+        held = [
+            None if v is None else v.contiguous()
+            for v in (target, rows, weight, target_distribution)
+        ]
+        known = options.reduction == "mean" and weight is None and not options.ignore_nan
+        scale_now = known and n_rows > 0 and logits.dtype != torch.float16
+        inputs = _LossInputs(
+            _logits(logits), grid, _values(held[0]), _values(held[1]), number, _values(held[2]),
+            _values(held[3]), _LossOptions(*options.codes), 1 / n_rows if scale_now else 1.0,
+        )  # fmt: skip
+
+        accumulation = reference.accumulation_dtype(logits)
+        nan = torch.nan
+        loss = torch.full((n_rows,) if options.reduction == "none" else (), nan, dtype=accumulation)
+        grad = torch.full((n_rows, n_labels), nan, dtype=logits.dtype) if needs_grad else None
+        scale = torch.full((), nan, dtype=torch.float64)
+        terms = torch.full((3, n_rows), nan, dtype=torch.float64) if return_terms else None
+        bad_row = c_uint64(0)
+        size = self._library.simt_loss_workspace_doubles(c_int64(n_rows))
+        workspace = torch.full((size,), nan, dtype=torch.float64)
+        outputs = _LossOutputs(
+            loss.data_ptr(), None if grad is None else grad.data_ptr(), scale.data_ptr(),
+            None if terms is None else terms.data_ptr(), ctypes.addressof(bad_row),
+            workspace.data_ptr(),
+        )  # fmt: skip
+        self._call("label_distribution_loss", byref(inputs), byref(outputs))
+        found = bad_row.value
+        self.bad_row = None if found == NO_BAD_ROW else (found >> 8, found & 255)
+        return loss, grad, scale, terms
+
+    def scale_rows(
+        self, grad: Tensor, grad_loss: Tensor, scale: Tensor, weight: Tensor | None
+    ) -> None:
+        grad_loss = grad_loss.contiguous()
+        weight = None if weight is None else weight.contiguous()
+        inputs = _ScaleInputs(
+            grad.data_ptr(), _STORAGES.index(grad.dtype), *grad.shape, _values(grad_loss),
+            grad_loss.dim() == 1, scale.data_ptr(), _values(weight),
+        )  # fmt: skip
+        self._call("scale_rows", byref(inputs))
+
+    def label_distribution_loss(
+        self,
+        logits: Tensor,
+        target: Tensor | None,
+        sigma: float | Tensor,
+        weight: Tensor | None,
+        target_distribution: Tensor | None,
+        labels: Tensor,
+        options: LossOptions,
+        return_terms: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        arguments = (target, sigma, weight, target_distribution, labels, options)
+        loss, terms = _Loss.apply(logits, self, arguments)
+        return loss, terms if return_terms else None
+
+    def expectation(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return _Expectation.apply(logits, self, labels)
+
+    def moments(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        grid, _constants = self._grid(labels)
+        logits = _with_contiguous_rows(logits)
+        mean, std = torch.full((2, len(logits)), torch.nan, dtype=torch.float64)
+        self._call(
+            "expectation", byref(_logits(logits)), byref(grid), _pointer(mean), _pointer(std)
+        )
+        return mean, std
+
+    def moments_backward(
+        self, logits: Tensor, labels: Tensor, grad_mean: Tensor, grad_std: Tensor
+    ) -> Tensor:
+        grid, _constants = self._grid(labels)
+        logits = _with_contiguous_rows(logits)
+        grad = torch.full(logits.shape, torch.nan, dtype=logits.dtype)
+        grad_mean, grad_std = grad_mean.contiguous(), grad_std.contiguous()
+        self._call(
+            "expectation_backward", byref(_logits(logits)), byref(grid), _pointer(grad_mean),
+            _pointer(grad_std), _pointer(grad),
+        )  # fmt: skip
+        return grad
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, launchers: Launchers, arguments: Any) -> Any:
+        loss, ctx.grad, ctx.scale, terms = launchers.forward(
+            logits, *arguments, return_terms=True, needs_grad=True
+        )
+        ctx.launchers, ctx.weight = launchers, arguments[2]
+        ctx.mark_non_differentiable(terms)
+        return loss, terms
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor, _: Any) -> Any:
+        ctx.launchers.scale_rows(ctx.grad, grad_loss, ctx.scale, ctx.weight)
+        return ctx.grad, None, None
+
+
+class _Expectation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, launchers: Launchers, labels: Tensor) -> Any:
+        ctx.launchers = launchers
+        ctx.save_for_backward(logits, labels)
+        return launchers.moments(logits, labels)
+
+    @staticmethod
+    def backward(ctx: Any, grad_mean: Tensor, grad_std: Tensor) -> Any:
+        return ctx.launchers.moments_backward(*ctx.saved_tensors, grad_mean, grad_std), None, None
+
+
+def _with_contiguous_rows(logits: Tensor) -> Tensor:
+    return logits if logits.stride(1) == 1 else logits.contiguous()
+
+
+def _logits(logits: Tensor) -> _Logits:
+    storage = _STORAGES.index(logits.dtype)
+    return _Logits(logits.data_ptr(), storage, len(logits), logits.stride(0))
+
+
+def _values(values: Tensor | None) -> _RowValues:
+    if values is None:
+        return _RowValues(None, False)
+    return _RowValues(values.data_ptr(), values.dtype == torch.float64)
+
+
+def _pointer(tensor: Tensor) -> Any:
+    return c_void_p(tensor.data_ptr())

@@ -1,0 +1,58 @@
+// The launchers of csrc/cuda for ctypes. Each returns null, or what went wrong.
+#include <exception>
+#include <string>
+
+#include "cuda/expectation.h"
+#include "cuda/label_distribution_loss.h"
+#include "cuda/label_grid.h"
+#include "cuda/scale_rows.h"
+#include "machine.h"
+
+using namespace dldl_fast::cuda;
+
+namespace {
+
+template <class F>
+const char* message_of(const F& f) {
+  static std::string message;
+  try {
+    f();
+  } catch (const std::exception& error) {
+    message = error.what();
+    return message.c_str();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+void simt_set_seed(uint64_t seed) { simt::set_seed(seed); }
+
+const char* simt_measure_label_grid(const double* labels, int n_labels, GridConstants* constants) {
+  return message_of([&] { measure_label_grid(labels, n_labels, constants, nullptr); });
+}
+
+size_t simt_loss_workspace_doubles(int64_t n_rows) { return loss_workspace_doubles(n_rows); }
+
+const char* simt_label_distribution_loss(const LossInputs* in, const LossOutputs* out) {
+  return message_of([&] { label_distribution_loss(*in, *out, nullptr); });
+}
+
+const char* simt_scale_rows(const ScaleInputs* in) {
+  return message_of([&] { scale_rows(*in, nullptr); });
+}
+
+const char* simt_expectation(const Logits* logits, const LabelGrid* grid, double* mean,
+                             double* std) {
+  return message_of([&] { expectation(*logits, *grid, mean, std, nullptr); });
+}
+
+const char* simt_expectation_backward(const Logits* logits, const LabelGrid* grid,
+                                      const double* grad_mean, const double* grad_std, void* grad) {
+  return message_of(
+      [&] { expectation_backward(*logits, *grid, grad_mean, grad_std, grad, nullptr); });
+}
+
+}  // extern "C"
