@@ -27,7 +27,7 @@ __device__ inline double power_of_2(double x) { return exp2(x); }
 __device__ inline float log_2(float x) { return __log2f(x); }
 __device__ inline double log_2(double x) { return log2(x); }
 
-// For values between 1 and 2^100.
+// 0 for values above 2^126.
 __device__ inline float reciprocal(float x) { return __fdividef(1.0f, x); }
 __device__ inline double reciprocal(double x) { return 1 / x; }
 

@@ -15,35 +15,35 @@ void launch_tiles(const Logits& logits, const LabelGrid& grid, const MomentsOutp
          kBlockThreads, bytes(rows), stream, logits, grid, out, rows);
 }
 
-template <class T, class A>
+template <class A>
 void launch_long_rows(const Logits& logits, const LabelGrid& grid, const MomentsOutputs& out,
                       cudaStream_t stream) {
-  launch("expectation_long_rows", expectation_long_rows<T, A>, blocks_for(logits.n_rows, 1),
-         kBlockThreads, sizeof(LongMomentsMemory<A>), stream, logits, grid, out);
+  dispatch_storage<A>(logits.storage, [&](auto type) {
+    using T = decltype(type);
+    launch("expectation_long_rows", expectation_long_rows<T, A>, logits.n_rows, kBlockThreads,
+           sizeof(LongMomentsMemory<A>), stream, logits, grid, out);
+  });
 }
 
 void launch_moments(const Logits& logits, const LabelGrid& grid, const MomentsOutputs& out,
                     cudaStream_t stream) {
+  if (logits.n_rows == 0) return;
   if (logits.storage == Storage::kDouble) {
     if (grid.size <= 128) {
-      return launch_tiles<double, RowGroup<8, 16, 0>>(logits, grid, out, stream);
+      launch_tiles<double, RowGroup<8, 16, 0>>(logits, grid, out, stream);
+    } else if (grid.size <= 512) {
+      launch_tiles<double, RowGroup<32, 16, 0>>(logits, grid, out, stream);
+    } else {
+      launch_long_rows<double>(logits, grid, out, stream);
     }
-    if (grid.size <= 512) {
-      return launch_tiles<double, RowGroup<32, 16, 0>>(logits, grid, out, stream);
+  } else {
+    if (grid.size <= 128) {
+      launch_tiles<float, RowGroup<8, 16, 0>>(logits, grid, out, stream);
+    } else if (grid.size <= 1024) {
+      launch_tiles<float, RowGroup<32, 32, 0>>(logits, grid, out, stream);
+    } else {
+      launch_long_rows<float>(logits, grid, out, stream);
     }
-    return launch_long_rows<double, double>(logits, grid, out, stream);
-  }
-  if (grid.size <= 128) return launch_tiles<float, RowGroup<8, 16, 0>>(logits, grid, out, stream);
-  if (grid.size <= 1024) {
-    return launch_tiles<float, RowGroup<32, 32, 0>>(logits, grid, out, stream);
-  }
-  switch (logits.storage) {
-    case Storage::kBFloat16:
-      return launch_long_rows<__nv_bfloat16, float>(logits, grid, out, stream);
-    case Storage::kHalf:
-      return launch_long_rows<__half, float>(logits, grid, out, stream);
-    default:
-      return launch_long_rows<float, float>(logits, grid, out, stream);
   }
 }
 

@@ -86,27 +86,24 @@ __device__ __forceinline__ void compute_moments(const LabelGrid& grid, const Mom
 }
 
 template <class A, class Group>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
     expectation_tiles(const Logits logits, const LabelGrid grid, const MomentsOutputs out,
                       int rows_per_tile) {
   const int n_labels = grid.size, group = Group::index();
   auto& memory = block_memory<TileMemory<A>>();
   A* labels = memory.labels();
   fill_labels(grid, labels);
-  for (int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile; row0 < logits.n_rows;
-       row0 += static_cast<int64_t>(gridDim.x) * rows_per_tile) {
-    const TileRows rows = tile_rows<Group>(logits.n_rows, row0, rows_per_tile);
-    A* tile = load_rows(logits, row0, rows, n_labels, memory.tile(n_labels));
-    __syncthreads();
-    if (group < rows.padded) {
-      compute_moments<A, Group>(grid, out, labels, row0 + group, group < rows.count,
-                                tile + group * n_labels);
-    }
-    __syncthreads();
-    if (out.grad == nullptr) continue;
-    store_rows(tile, logits.storage, row0, rows.count, n_labels, out.grad);
-    __syncthreads();
+  const int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile;
+  const TileRows rows = tile_rows<Group>(logits.n_rows, row0, rows_per_tile);
+  A* tile = load_rows(logits, row0, rows, n_labels, memory.tile(n_labels));
+  __syncthreads();
+  if (group < rows.padded) {
+    compute_moments<A, Group>(grid, out, labels, row0 + group, group < rows.count,
+                              tile + group * n_labels);
   }
+  if (out.grad == nullptr) return;
+  __syncthreads();
+  store_rows(tile, logits.storage, row0, rows.count, n_labels, out.grad);
 }
 
 // Rows too long for registers: a block a row, which reads the logits again for each step.
@@ -121,38 +118,37 @@ __global__ void __launch_bounds__(kBlockThreads)
   Scratch<A>& scratch = block_memory<LongMomentsMemory<A>>().scratch;
   const int thread = static_cast<int>(threadIdx.x);
   const GridConstants& constants = *grid.constants;
-  for (int64_t row = blockIdx.x; row < logits.n_rows; row += gridDim.x) {
-    const T* x = static_cast<const T*>(logits.data) + row * logits.row_stride;
-    A max = static_cast<A>(-kInfinity);
-    for (int k = thread; k < grid.size; k += kBlockThreads) {
-      max = larger(max, to_accumulation(x[k]));
-    }
-    max = block_max(max, scratch);
-    const auto exponential = [&](int k) {
-      return power_of_2((to_accumulation(x[k]) - max) * static_cast<A>(kLog2E));
-    };
-    A sum = 0, sum_labels = 0, squares = 0;
-    for (int k = thread; k < grid.size; k += kBlockThreads) {
-      const A e = exponential(k);
-      sum += e;
-      sum_labels += e * centred_label<A>(grid, constants, k);
-    }
-    const A inverse_sum = reciprocal(block_sum(sum, scratch));
-    const A mean = block_sum(sum_labels, scratch) * inverse_sum;
-    for (int k = thread; k < grid.size; k += kBlockThreads) {
-      const A d = centred_label<A>(grid, constants, k) - mean;
-      squares += exponential(k) * d * d;
-    }
-    const Moments<A> moments{inverse_sum, mean, block_sum(squares, scratch) * inverse_sum};
-    if (out.grad == nullptr) {
-      if (thread == 0) write_moments(grid, moments, row, out);
-      continue;
-    }
-    const MomentsGradient<A> gradient(moments, out, row);
-    T* grad = static_cast<T*>(out.grad) + row * grid.size;
-    for (int k = thread; k < grid.size; k += kBlockThreads) {
-      to_storage(gradient.at(exponential(k), centred_label<A>(grid, constants, k)), grad[k]);
-    }
+  const int64_t row = blockIdx.x;
+  const T* x = static_cast<const T*>(logits.data) + row * logits.row_stride;
+  A max = static_cast<A>(-kInfinity);
+  for (int k = thread; k < grid.size; k += kBlockThreads) {
+    max = larger(max, to_accumulation(x[k]));
+  }
+  max = block_max(max, scratch);
+  const auto exponential = [&](int k) {
+    return power_of_2((to_accumulation(x[k]) - max) * static_cast<A>(kLog2E));
+  };
+  A sum = 0, sum_labels = 0, squares = 0;
+  for (int k = thread; k < grid.size; k += kBlockThreads) {
+    const A e = exponential(k);
+    sum += e;
+    sum_labels += e * centred_label<A>(grid, constants, k);
+  }
+  const A inverse_sum = reciprocal(block_sum(sum, scratch));
+  const A mean = block_sum(sum_labels, scratch) * inverse_sum;
+  for (int k = thread; k < grid.size; k += kBlockThreads) {
+    const A d = centred_label<A>(grid, constants, k) - mean;
+    squares += exponential(k) * d * d;
+  }
+  const Moments<A> moments{inverse_sum, mean, block_sum(squares, scratch) * inverse_sum};
+  if (out.grad == nullptr) {
+    if (thread == 0) write_moments(grid, moments, row, out);
+    return;
+  }
+  const MomentsGradient<A> gradient(moments, out, row);
+  T* grad = static_cast<T*>(out.grad) + row * grid.size;
+  for (int k = thread; k < grid.size; k += kBlockThreads) {
+    to_storage(gradient.at(exponential(k), centred_label<A>(grid, constants, k)), grad[k]);
   }
 }
 

@@ -7,7 +7,7 @@
 namespace dldl_fast::cuda {
 namespace {
 
-// Adds the blocks' sums in their order, or rather that of the threads: the same in every run.
+// Adds up the blocks' sums, in the same order in every run.
 template <class A>
 __global__ void __launch_bounds__(kBlockThreads)
     reduce_loss(const LossInputs in, const LossOutputs out, int64_t n_blocks) {
@@ -25,65 +25,95 @@ __global__ void __launch_bounds__(kBlockThreads)
     if (in.grad_scale == 1) scale = weight == 0 ? 0 : 1 / weight;
     loss = weight == 0 ? 0 : loss / weight;
   }
-  *static_cast<A*>(out.loss) = static_cast<A>(loss);
   *out.scale = scale;
+  if (in.options.reduction != Reduction::kNone) *static_cast<A*>(out.loss) = static_cast<A>(loss);
 }
 
+template <class A>
+constexpr int kMaxTileLabels = sizeof(A) == sizeof(double) ? 512 : 1024;
+
+// Calls f with the group whose slots rows of n_labels <= kMaxTileLabels fill best.
+template <class F>
+int64_t with_group(double, int n_labels, const F& f) {
+  if (n_labels <= 32) return f(RowGroup<8, 4, 0>());
+  if (n_labels <= 128) return f(RowGroup<8, 16, 4>());
+  return f(RowGroup<32, 16, 4>());
+}
+template <class F>
+int64_t with_group(float, int n_labels, const F& f) {
+  if (n_labels <= 16) return f(RowGroup<4, 4, 0>());
+  if (n_labels <= 32) return f(RowGroup<4, 8, 4>());
+  if (n_labels <= 64) return f(RowGroup<8, 8, 4>());
+  if (n_labels <= 104) return f(RowGroup<8, 13, 8>());
+  if (n_labels <= 128) return f(RowGroup<8, 16, 13>());
+  if (n_labels <= 256) return f(RowGroup<32, 8, 4>());
+  if (n_labels <= 416) return f(RowGroup<32, 13, 8>());
+  if (n_labels <= 512) return f(RowGroup<32, 16, 13>());
+  return f(RowGroup<32, 32, 16>());
+}
+
+// How the rows are spread over blocks.
 template <class A, class Group>
-int64_t launch_tiles(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
-  const int n_labels = in.grid.size;
-  const bool has_table = in.distribution.data != nullptr || in.options.kind == Kind::kGaussianBin;
+struct TileLaunch {
   using Memory = TileMemory<A, LossMemory<A, Group>>;
-  const int rows =
-      rows_that_fit<Group>([&](int n) { return Memory::bytes(n_labels, n, has_table); });
-  const int64_t blocks = blocks_for(in.logits.n_rows, rows);
-  launch("label_distribution_loss_tiles", label_distribution_loss_tiles<A, Group>, blocks,
-         kBlockThreads, Memory::bytes(n_labels, rows, has_table), stream, in, out, rows);
-  return blocks;
+
+  explicit TileLaunch(const LossInputs& in) {
+    const bool has_table = in.distribution.data != nullptr || in.options.kind == Kind::kGaussianBin;
+    const auto bytes = [&](int n) { return Memory::bytes(in.grid.size, n, has_table); };
+    rows = rows_that_fit<Group>(bytes);
+    shared_bytes = bytes(rows);
+    blocks = blocks_for(in.logits.n_rows, rows);
+  }
+
+  int rows;
+  size_t shared_bytes;
+  int64_t blocks;
+};
+
+template <class A>
+int64_t count_blocks(const LossInputs& in) {
+  if (in.grid.size > kMaxTileLabels<A>) return in.logits.n_rows;
+  return with_group(A(), in.grid.size,
+                    [&](auto group) { return TileLaunch<A, decltype(group)>(in).blocks; });
 }
 
 template <class T, class A>
-int64_t launch_long_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
-  const int64_t blocks = blocks_for(in.logits.n_rows, 1);
-  launch("label_distribution_loss_long_rows", label_distribution_loss_long_rows<T, A>, blocks,
-         kBlockThreads, sizeof(LongRowMemory<A>), stream, in, out);
-  return blocks;
+void launch_long_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
+  launch("label_distribution_loss_long_rows", label_distribution_loss_long_rows<T, A>,
+         in.logits.n_rows, kBlockThreads, sizeof(LongRowMemory<A>), stream, in, out,
+         Coefficients<A>(in));
 }
 
-// The group whose slots the row fills best; 0 blocks where the row fits none.
-int64_t launch_double(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
-  const int n_labels = in.grid.size;
-  if (n_labels <= 32) return launch_tiles<double, RowGroup<8, 4, 0>>(in, out, stream);
-  if (n_labels <= 128) return launch_tiles<double, RowGroup<8, 16, 4>>(in, out, stream);
-  if (n_labels <= 512) return launch_tiles<double, RowGroup<32, 16, 4>>(in, out, stream);
-  return launch_long_rows<double, double>(in, out, stream);
-}
-
-int64_t launch_float(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
-  const int n_labels = in.grid.size;
-  if (n_labels <= 16) return launch_tiles<float, RowGroup<4, 4, 0>>(in, out, stream);
-  if (n_labels <= 32) return launch_tiles<float, RowGroup<4, 8, 4>>(in, out, stream);
-  if (n_labels <= 64) return launch_tiles<float, RowGroup<8, 8, 4>>(in, out, stream);
-  if (n_labels <= 104) return launch_tiles<float, RowGroup<8, 13, 8>>(in, out, stream);
-  if (n_labels <= 128) return launch_tiles<float, RowGroup<8, 16, 13>>(in, out, stream);
-  if (n_labels <= 256) return launch_tiles<float, RowGroup<32, 8, 4>>(in, out, stream);
-  if (n_labels <= 416) return launch_tiles<float, RowGroup<32, 13, 8>>(in, out, stream);
-  if (n_labels <= 512) return launch_tiles<float, RowGroup<32, 16, 13>>(in, out, stream);
-  if (n_labels <= 1024) return launch_tiles<float, RowGroup<32, 32, 16>>(in, out, stream);
-  switch (in.logits.storage) {
-    case Storage::kBFloat16:
-      return launch_long_rows<__nv_bfloat16, float>(in, out, stream);
-    case Storage::kHalf:
-      return launch_long_rows<__half, float>(in, out, stream);
-    default:
-      return launch_long_rows<float, float>(in, out, stream);
+template <class A>
+void launch_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
+  if (in.grid.size <= kMaxTileLabels<A>) {
+    with_group(A(), in.grid.size, [&](auto group) {
+      using Group = decltype(group);
+      const TileLaunch<A, Group> tiles(in);
+      launch("label_distribution_loss_tiles", label_distribution_loss_tiles<A, Group>, tiles.blocks,
+             kBlockThreads, tiles.shared_bytes, stream, in, out, Coefficients<A>(in), tiles.rows);
+      return tiles.blocks;
+    });
+  } else {
+    dispatch_storage<A>(in.logits.storage,
+                        [&](auto type) { launch_long_rows<decltype(type), A>(in, out, stream); });
   }
+}
+
+template <class A>
+void launch_loss(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
+  const bool has_rows = in.logits.n_rows > 0;
+  if (has_rows) launch_rows<A>(in, out, stream);
+  if (has_rows && in.options.reduction == Reduction::kNone) return;
+  launch("reduce_loss", reduce_loss<A>, 1, kBlockThreads, sizeof(Scratch<double>), stream, in, out,
+         count_blocks<A>(in));
 }
 
 }  // namespace
 
-size_t loss_workspace_doubles(int64_t n_rows) {
-  return 2 * static_cast<size_t>(blocks_for(n_rows, 1));
+size_t loss_workspace_doubles(const LossInputs& in) {
+  const bool is_double = in.logits.storage == Storage::kDouble;
+  return 2 * static_cast<size_t>(is_double ? count_blocks<double>(in) : count_blocks<float>(in));
 }
 
 void label_distribution_loss(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
@@ -91,11 +121,8 @@ void label_distribution_loss(const LossInputs& in, const LossOutputs& out, cudaS
     check(cudaMemsetAsync(out.bad_row, 0xff, sizeof(*out.bad_row), stream),
           "label_distribution_loss: bad_row");
   }
-  const bool is_double = in.logits.storage == Storage::kDouble;
-  const int64_t blocks = is_double ? launch_double(in, out, stream) : launch_float(in, out, stream);
-  if (in.options.reduction == Reduction::kNone) return;
-  launch("reduce_loss", is_double ? reduce_loss<double> : reduce_loss<float>, 1, kBlockThreads,
-         sizeof(Scratch<double>), stream, in, out, blocks);
+  if (in.logits.storage == Storage::kDouble) return launch_loss<double>(in, out, stream);
+  launch_loss<float>(in, out, stream);
 }
 
 }  // namespace dldl_fast::cuda

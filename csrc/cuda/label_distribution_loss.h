@@ -37,9 +37,9 @@ struct LossOutputs {
 
 constexpr unsigned long long kNoBadRow = ~0ull;
 
-size_t loss_workspace_doubles(int64_t n_rows);
+size_t loss_workspace_doubles(const LossInputs& in);
 
-// One kernel, and a second small one where the loss is reduced.
+// One kernel, and a second small one where the loss is reduced or there are no rows.
 void label_distribution_loss(const LossInputs& in, const LossOutputs& out, cudaStream_t stream);
 
 }  // namespace dldl_fast::cuda

@@ -26,6 +26,7 @@ __device__ void tabulate_histogram(const LossInputs& in, const LossOutputs& out,
   const bool used = target.status == RowStatus::kUsed;
   double sum = 0;
   int wrong = 0;
+#pragma unroll 1
   for (int k = lane; k < n_labels; k += kLanes) {
     const double value = used ? value_at(in.distribution, begin + k) : 1;
     wrong += value >= 0 && value < kInfinity ? 0 : 1;
@@ -34,6 +35,7 @@ __device__ void tabulate_histogram(const LossInputs& in, const LossOutputs& out,
   sum = group_sum<kLanes>(sum);
   wrong = group_sum<kLanes>(wrong);
   const double scale = 1 / sum;
+#pragma unroll 1
   for (int k = lane; k < n_labels; k += kLanes) {
     table[k] = used ? static_cast<A>(value_at(in.distribution, begin + k) * scale) : A(0);
   }
@@ -52,6 +54,7 @@ __device__ void tabulate_bins(const LossInputs& in, RowTarget<A>& target, A* tab
   double peak = 0;
   if (used) {
     const Bins bins(grid, target.y, target.sigma);
+#pragma unroll 1
     for (int k = lane; k < grid.size; k += kLanes) {
       const double mass = k < target.first || k > target.last ? 0 : bins.mass(k);
       table[k] = static_cast<A>(mass);
@@ -65,6 +68,7 @@ __device__ void tabulate_bins(const LossInputs& in, RowTarget<A>& target, A* tab
     if (lane == 0) set_point_mass(grid, target.y, target.nearest, false, target);
     return;
   }
+#pragma unroll 1
   for (int k = lane; k < grid.size; k += kLanes) {
     table[k] = static_cast<A>(relative_mass(table[k], peak));
   }
@@ -73,9 +77,10 @@ __device__ void tabulate_bins(const LossInputs& in, RowTarget<A>& target, A* tab
 // One row, by the lanes of its group. `x` is its row of the tile.
 template <class A, class Group>
 __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutputs& out,
-                                            const RowTarget<A>& target, const A* labels,
-                                            const A* table, int64_t row, bool exists,
-                                            bool needs_target, A* x, PartialSums& partial) {
+                                            const Coefficients<A>& by, const RowTarget<A>& target,
+                                            const A* labels, const A* table, int64_t row,
+                                            bool exists, bool needs_target, A* x,
+                                            PartialSums& partial) {
   constexpr int kLanes = Group::kLanes;
   constexpr int kSlots = Group::kSlots;
   const int n_labels = in.grid.size;
@@ -127,7 +132,7 @@ __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutp
            [](A& sum) { sum = group_sum<kLanes>(sum); });
 
   RowStatus status = target.status;
-  const RowLoss<A> result = finish_row(in, target, sums, needs_target, status);
+  const RowLoss<A> result = finish_row(in, by, target, sums, needs_target, status);
   if (exists && Group::lane() == 0) {
     if (status != target.status) note(out.bad_row, row, BadValue::kUnderflow);
     write_row(in, out, row, result, target.weight, partial);
@@ -147,8 +152,9 @@ struct LossMemory {
 };
 
 template <class A, class Group>
-__global__ void __launch_bounds__(kBlockThreads)
-    label_distribution_loss_tiles(const LossInputs in, const LossOutputs out, int rows_per_tile) {
+__global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
+    label_distribution_loss_tiles(const LossInputs in, const LossOutputs out,
+                                  const Coefficients<A> by, int rows_per_tile) {
   auto& memory = block_memory<TileMemory<A, LossMemory<A, Group>>>();
   const int n_labels = in.grid.size, thread = static_cast<int>(threadIdx.x);
   A* labels = memory.labels();
@@ -156,38 +162,35 @@ __global__ void __launch_bounds__(kBlockThreads)
   const bool needs_target = needs_target_distribution(in, out);
   const bool has_table = in.distribution.data != nullptr || in.options.kind == Kind::kGaussianBin;
   fill_labels(in.grid, labels);
-
-  PartialSums partial;
+  const int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile;
+  const TileRows rows = tile_rows<Group>(in.logits.n_rows, row0, rows_per_tile);
+  Row row{in.grid.constants->first, 1, 0, RowStatus::kIgnored};
+  if (thread < rows.count) row = read_row(in, row0 + thread);
+  A* tile = load_rows(in.logits, row0, rows, n_labels, memory.tile(n_labels));
+  if (thread < rows.padded) {
+    if (thread < rows.count) row = check_row(in, row, row0 + thread, out.bad_row);
+    set_target(in, row, needs_target, memory.front.targets[thread]);
+  }
+  __syncthreads();
+  PartialSums partial{};
   const int group = Group::index();
-  for (int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile; row0 < in.logits.n_rows;
-       row0 += static_cast<int64_t>(gridDim.x) * rows_per_tile) {
-    const TileRows rows = tile_rows<Group>(in.logits.n_rows, row0, rows_per_tile);
-    Row row{in.grid.constants->first, 1, 0, RowStatus::kIgnored};
-    if (thread < rows.count) row = read_row(in, row0 + thread);
-    A* tile = load_rows(in.logits, row0, rows, n_labels, memory.tile(n_labels));
-    if (thread < rows.padded) {
-      if (thread < rows.count) row = check_row(in, row, row0 + thread, out.bad_row);
-      set_target(in, row, needs_target, memory.front.targets[thread]);
-    }
-    __syncthreads();
-    if (group < rows.padded) {
-      RowTarget<A>& target = memory.front.targets[group];
-      A* table = tables + group * n_labels;
-      if (has_table && needs_target) {
-        if (in.distribution.data != nullptr) {
-          tabulate_histogram<A, Group>(in, out, row0 + group, target, table);
-        } else {
-          tabulate_bins<A, Group>(in, target, table);
-        }
-        __syncwarp();
+  if (group < rows.padded) {
+    RowTarget<A>& target = memory.front.targets[group];
+    A* table = tables + group * n_labels;
+    if (has_table && needs_target) {
+      if (in.distribution.data != nullptr) {
+        tabulate_histogram<A, Group>(in, out, row0 + group, target, table);
+      } else {
+        tabulate_bins<A, Group>(in, target, table);
       }
-      compute_row<A, Group>(in, out, target, labels, table, row0 + group, group < rows.count,
-                            needs_target, tile + group * n_labels, partial);
+      __syncwarp();
     }
-    __syncthreads();
-    if (out.grad == nullptr) continue;
+    compute_row<A, Group>(in, out, by, target, labels, table, row0 + group, group < rows.count,
+                          needs_target, tile + group * n_labels, partial);
+  }
+  __syncthreads();
+  if (out.grad != nullptr) {
     store_rows(tile, in.logits.storage, row0, rows.count, n_labels, out.grad);
-    __syncthreads();
   }
   write_partial(in, out, partial, memory.front.scratch);
 }

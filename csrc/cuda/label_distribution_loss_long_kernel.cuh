@@ -94,61 +94,60 @@ struct LongRowMemory {
 
 template <class T, class A>
 __global__ void __launch_bounds__(kBlockThreads)
-    label_distribution_loss_long_rows(const LossInputs in, const LossOutputs out) {
+    label_distribution_loss_long_rows(const LossInputs in, const LossOutputs out,
+                                      const Coefficients<A> by) {
   auto& memory = block_memory<LongRowMemory<A>>();
   RowTarget<A>& target = memory.target;
   const int thread = static_cast<int>(threadIdx.x), n_labels = in.grid.size;
   const GridConstants& constants = *in.grid.constants;
   const bool needs_target = needs_target_distribution(in, out);
   const A log2_e = static_cast<A>(kLog2E);
-  PartialSums partial;
-  for (int64_t row = blockIdx.x; row < in.logits.n_rows; row += gridDim.x) {
-    if (thread == 0) {
-      set_target(in, check_row(in, read_row(in, row), row, out.bad_row), needs_target, target);
-    }
-    __syncthreads();
-    const TargetScale scale = measure_target(in, out, row, target, memory.scratch);
+  PartialSums partial{};
+  const int64_t row = blockIdx.x;
+  if (thread == 0) {
+    set_target(in, check_row(in, read_row(in, row), row, out.bad_row), needs_target, target);
+  }
+  __syncthreads();
+  const TargetScale scale = measure_target(in, out, row, target, memory.scratch);
 
-    const T* x = static_cast<const T*>(in.logits.data) + row * in.logits.row_stride;
-    A max = static_cast<A>(-kInfinity);
-    for (int k = thread; k < n_labels; k += kBlockThreads) max = larger(max, to_accumulation(x[k]));
-    max = block_max(max, memory.sum_scratch);
+  const T* x = static_cast<const T*>(in.logits.data) + row * in.logits.row_stride;
+  A max = static_cast<A>(-kInfinity);
+  for (int k = thread; k < n_labels; k += kBlockThreads) max = larger(max, to_accumulation(x[k]));
+  max = block_max(max, memory.sum_scratch);
 
-    RowSums<A> sums;
+  RowSums<A> sums;
+  for (int k = thread; k < n_labels; k += kBlockThreads) {
+    const A z = (to_accumulation(x[k]) - max) * log2_e;
+    const A label = centred_label<A>(in.grid, constants, k);
+    const A exponential = power_of_2(z);
+    sums.exponentials += exponential;
+    sums.labels += exponential * label;
+    const TargetMass<A> mass = target_mass(in, row, k, label, target, scale);
+    if (!(mass.p > 0)) continue;
+    add_mass(sums, mass.p, mass.log_p_p, z);
+    sums.target_labels += mass.p * label;
+  }
+  for_sums(sums, in.target.data != nullptr, needs_target,
+           [&](A& sum) { sum = block_sum(sum, memory.sum_scratch); });
+
+  RowStatus status = target.status;
+  const RowLoss<A> result = finish_row(in, by, target, sums, needs_target, status);
+  if (thread == 0) {
+    if (status != target.status) note(out.bad_row, row, BadValue::kUnderflow);
+    write_row(in, out, row, result, target.weight, partial);
+  }
+  if (out.grad != nullptr) {
+    T* grad = static_cast<T*>(out.grad) + row * n_labels;
     for (int k = thread; k < n_labels; k += kBlockThreads) {
-      const A z = (to_accumulation(x[k]) - max) * log2_e;
-      const A label = centred_label<A>(in.grid, constants, k);
-      const A exponential = power_of_2(z);
-      sums.exponentials += exponential;
-      sums.labels += exponential * label;
-      const TargetMass<A> mass = target_mass(in, row, k, label, target, scale);
-      if (!(mass.p > 0)) continue;
-      add_mass(sums, mass.p, mass.log_p_p, z);
-      sums.target_labels += mass.p * label;
-    }
-    for_sums(sums, in.target.data != nullptr, needs_target,
-             [&](A& sum) { sum = block_sum(sum, memory.sum_scratch); });
-
-    RowStatus status = target.status;
-    const RowLoss<A> result = finish_row(in, target, sums, needs_target, status);
-    if (thread == 0) {
-      if (status != target.status) note(out.bad_row, row, BadValue::kUnderflow);
-      write_row(in, out, row, result, target.weight, partial);
-    }
-    if (out.grad != nullptr) {
-      T* grad = static_cast<T*>(out.grad) + row * n_labels;
-      for (int k = thread; k < n_labels; k += kBlockThreads) {
-        A value = result.loss;
-        if (status == RowStatus::kUsed) {
-          const A label = centred_label<A>(in.grid, constants, k);
-          const A exponential = power_of_2((to_accumulation(x[k]) - max) * log2_e);
-          const A p = target_mass(in, row, k, label, target, scale).p;
-          value = result.gradient(exponential, label, p);
-        }
-        to_storage(value, grad[k]);
+      A value = result.loss;
+      if (status == RowStatus::kUsed) {
+        const A label = centred_label<A>(in.grid, constants, k);
+        const A exponential = power_of_2((to_accumulation(x[k]) - max) * log2_e);
+        const A p = target_mass(in, row, k, label, target, scale).p;
+        value = result.gradient(exponential, label, p);
       }
+      to_storage(value, grad[k]);
     }
-    __syncthreads();
   }
   write_partial(in, out, partial, memory.scratch);
 }

@@ -25,6 +25,7 @@ __device__ inline A centred_label(const LabelGrid& grid, const GridConstants& co
 template <class A>
 __device__ inline void fill_labels(const LabelGrid& grid, A* labels) {
   const GridConstants& constants = *grid.constants;
+#pragma unroll 1
   for (int k = static_cast<int>(threadIdx.x); k < grid.size; k += kBlockThreads) {
     labels[k] = centred_label<A>(grid, constants, k);
   }

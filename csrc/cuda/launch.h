@@ -1,24 +1,22 @@
 // A kernel launch whose error names the kernel.
 #pragma once
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 
+#include "cuda/inputs.h"
+
 namespace dldl_fast::cuda {
 
-// Blocks that find more rows than they are go on with the rows behind: enough of them to fill any
-// GPU, few enough for one block to add up their sums, and never a matter of the GPU.
-constexpr int64_t kMaxBlocks = 4096;
-
 inline int64_t blocks_for(int64_t n_rows, int64_t rows_per_block) {
-  const int64_t blocks = (n_rows + rows_per_block - 1) / rows_per_block;
-  return std::clamp<int64_t>(blocks, 1, kMaxBlocks);
+  return (n_rows + rows_per_block - 1) / rows_per_block;
 }
 
 // What every GPU gives a block without being asked.
@@ -30,6 +28,20 @@ int rows_that_fit(const F& bytes) {
   int rows = Group::kMaxRows;
   while (bytes(rows) > kSharedBytes) rows -= Group::kRowsPerWarp;
   return rows;
+}
+
+// Calls f with a value of the storage type, of those whose accumulation type is A.
+template <class A, class F>
+void dispatch_storage(Storage storage, const F& f) {
+  if constexpr (sizeof(A) == sizeof(double)) {
+    f(double());
+  } else if (storage == Storage::kFloat) {
+    f(float());
+  } else if (storage == Storage::kBFloat16) {
+    f(__nv_bfloat16());
+  } else {
+    f(__half());
+  }
 }
 
 inline void check(cudaError_t error, const char* what) {

@@ -26,12 +26,14 @@ template <>
 struct Packet<float> {
   static constexpr int kSize = 4;
   static __device__ void unpack(const uint4& packet, float* values) {
-    memcpy(values, &packet, sizeof(packet));
+    values[0] = __uint_as_float(packet.x);
+    values[1] = __uint_as_float(packet.y);
+    values[2] = __uint_as_float(packet.z);
+    values[3] = __uint_as_float(packet.w);
   }
   static __device__ uint4 pack(const float* values) {
-    uint4 packet;
-    memcpy(&packet, values, sizeof(packet));
-    return packet;
+    return {__float_as_uint(values[0]), __float_as_uint(values[1]), __float_as_uint(values[2]),
+            __float_as_uint(values[3])};
   }
 };
 
@@ -39,12 +41,14 @@ template <>
 struct Packet<double> {
   static constexpr int kSize = 2;
   static __device__ void unpack(const uint4& packet, double* values) {
-    memcpy(values, &packet, sizeof(packet));
+    values[0] = __hiloint2double(static_cast<int>(packet.y), static_cast<int>(packet.x));
+    values[1] = __hiloint2double(static_cast<int>(packet.w), static_cast<int>(packet.z));
   }
   static __device__ uint4 pack(const double* values) {
-    uint4 packet;
-    memcpy(&packet, values, sizeof(packet));
-    return packet;
+    return {static_cast<unsigned>(__double2loint(values[0])),
+            static_cast<unsigned>(__double2hiint(values[0])),
+            static_cast<unsigned>(__double2loint(values[1])),
+            static_cast<unsigned>(__double2hiint(values[1]))};
   }
 };
 

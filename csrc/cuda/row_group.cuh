@@ -20,7 +20,6 @@ struct RowGroup {
   static constexpr int kSlots = kGroupSlots;
   static constexpr int kRowsPerWarp = kWarp / kLanes;
   static constexpr int kMaxRows = kBlockThreads / kLanes;
-  static constexpr int kMaxLabels = kLanes * kSlots;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % kLanes; }
   static __device__ int index() { return static_cast<int>(threadIdx.x) / kLanes; }
@@ -35,6 +34,12 @@ struct RowGroup {
     }
   }
 };
+
+// Blocks that an SM holds together: as many as the registers of the slots leave room for.
+template <class A, class Group>
+constexpr int kMinBlocks = sizeof(A) == sizeof(double) || Group::kSlots > 16 ? 2
+                           : Group::kSlots > 13                              ? 3
+                                                                             : 4;
 
 template <int kLanes, class V>
 __device__ __forceinline__ V group_sum(V value) {

@@ -56,6 +56,19 @@ struct RowLoss {
   }
 };
 
+// The numbers of LossOptions in the accumulation type.
+template <class A>
+struct Coefficients {
+  A lambda, ld_weight, beta, inverse_beta, grad_scale;
+
+  explicit Coefficients(const LossInputs& in)
+      : lambda(static_cast<A>(in.options.lambda)),
+        ld_weight(static_cast<A>(in.options.ld_weight)),
+        beta(static_cast<A>(in.options.smooth_l1_beta)),
+        inverse_beta(static_cast<A>(1 / in.options.smooth_l1_beta)),
+        grad_scale(static_cast<A>(in.grad_scale)) {}
+};
+
 __device__ inline bool needs_target_distribution(const LossInputs& in, const LossOutputs& out) {
   return in.options.ld_weight != 0 || out.terms != nullptr ||
          (in.target.data == nullptr && in.options.lambda != 0) ||
@@ -64,31 +77,31 @@ __device__ inline bool needs_target_distribution(const LossInputs& in, const Los
 
 // Eq. 11 and its derivative by the error.
 template <class A>
-__device__ __forceinline__ void penalty(const LossOptions& options, A error, A& value, A& slope) {
+__device__ __forceinline__ void penalty(Regression regression, const Coefficients<A>& by, A error,
+                                        A& value, A& slope) {
   const A size = error < 0 ? -error : error;
   // NaN where the error is: a comparison would make it 0.
   const A sign = error > 0 ? A(1) : error < 0 ? A(-1) : error;
   value = size;
   slope = sign;
-  if (options.regression == Regression::kL2) {
+  if (regression == Regression::kL2) {
     value = error * error;
     slope = error + error;
-  } else if (options.regression == Regression::kSmoothL1) {
-    const A beta = static_cast<A>(options.smooth_l1_beta);
-    if (size < beta) {
-      value = error * error * (A(0.5) / beta);
-      slope = error / beta;
-    } else {
-      value = size - A(0.5) * beta;
+  } else if (regression == Regression::kSmoothL1) {
+    slope = error * by.inverse_beta;
+    value = A(0.5) * error * slope;
+    if (size >= by.beta) {
+      slope = sign;
+      value = size - A(0.5) * by.beta;
     }
   }
 }
 
 // `target` may become bad: Eq. 1 to the letter can have no mass at all on the grid.
 template <class A>
-__device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const RowTarget<A>& target,
-                                                 const RowSums<A>& sums, bool needs_target,
-                                                 RowStatus& status) {
+__device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Coefficients<A>& by,
+                                                 const RowTarget<A>& target, const RowSums<A>& sums,
+                                                 bool needs_target, RowStatus& status) {
   const LossOptions& options = in.options;
   RowLoss<A> row;
   const A inverse_sum = reciprocal(sums.exponentials);
@@ -109,18 +122,16 @@ __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Row
   const A wanted = in.target.data != nullptr ? target.target : scale * sums.target_labels;
   row.expectation = sums.labels * inverse_sum;
   A slope;
-  penalty(options, row.expectation - wanted, row.regression, slope);
+  penalty(options.regression, by, row.expectation - wanted, row.regression, slope);
 
-  const A lambda = static_cast<A>(options.lambda), ld_weight = static_cast<A>(options.ld_weight);
-  const A grad_scale = static_cast<A>(in.grad_scale);
-  if (options.ld_weight != 0) {
-    row.loss += ld_weight * row.divergence;
-    row.grad_softmax = grad_scale * ld_weight * total * inverse_sum;
-    row.grad_target = grad_scale * ld_weight * scale;
+  if (by.ld_weight != 0) {
+    row.loss += by.ld_weight * row.divergence;
+    row.grad_softmax = by.grad_scale * by.ld_weight * total * inverse_sum;
+    row.grad_target = by.grad_scale * by.ld_weight * scale;
   }
-  if (options.lambda != 0) {
-    row.loss += lambda * row.regression;
-    row.grad_expectation = grad_scale * lambda * slope * inverse_sum;
+  if (by.lambda != 0) {
+    row.loss += by.lambda * row.regression;
+    row.grad_expectation = by.grad_scale * by.lambda * slope * inverse_sum;
   }
   if (status != RowStatus::kUsed) {
     // Whatever the row's other values are: nothing where it is left out, NaN where it is bad.
@@ -133,8 +144,8 @@ __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Row
 
 // What a block adds up of its rows, for the reductions.
 struct PartialSums {
-  double loss = 0;
-  double weight = 0;
+  double loss;
+  double weight;
 };
 
 // What one thread of a row writes.

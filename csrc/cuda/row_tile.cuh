@@ -36,11 +36,14 @@ __device__ void load_span(const T* from, int count, int rank, int n_threads, A* 
   constexpr int kSize = Packet<T>::kSize;
   constexpr int kInFlight = 4;  // packets that a thread waits for together
   const Span span = span_of(from, count);
+#pragma unroll 1
   for (int i = rank; i < span.head; i += n_threads) to[i] = to_accumulation(from[i]);
+#pragma unroll 1
   for (int i = span.tail + rank; i < count; i += n_threads) to[i] = to_accumulation(from[i]);
   const uint4* packets = reinterpret_cast<const uint4*>(from + span.head);
   A* body = to + span.head;
   const bool aligned = values_to_boundary(body) == 0;
+#pragma unroll 1
   for (int first = rank; first < span.packets; first += kInFlight * n_threads) {
     uint4 loaded[kInFlight];
 #pragma unroll
@@ -71,11 +74,14 @@ template <class T, class A>
 __device__ void store_span(const A* from, int count, int rank, int n_threads, T* to) {
   constexpr int kSize = Packet<T>::kSize;
   const Span span = span_of(to, count);
+#pragma unroll 1
   for (int i = rank; i < span.head; i += n_threads) to_storage(from[i], to[i]);
+#pragma unroll 1
   for (int i = span.tail + rank; i < count; i += n_threads) to_storage(from[i], to[i]);
   uint4* packets = reinterpret_cast<uint4*>(to + span.head);
   const A* body = from + span.head;
   const bool aligned = values_to_boundary(body) == 0;
+#pragma unroll 1
   for (int i = rank; i < span.packets; i += n_threads) {
     A values[kSize];
     if (aligned) {
@@ -163,6 +169,7 @@ __device__ A* load_rows(const Logits& logits, int64_t row0, TileRows rows, int n
       tile += (kPacket - values_to_boundary(from) % kPacket) % kPacket;
       load_span(from, rows.count * n_labels, thread, kBlockThreads, tile);
     } else {
+#pragma unroll 1
       for (int r = thread / kWarp; r < rows.count; r += kBlockWarps) {
         load_span(from + r * logits.row_stride, n_labels, thread % kWarp, kWarp,
                   tile + r * n_labels);
@@ -170,6 +177,7 @@ __device__ A* load_rows(const Logits& logits, int64_t row0, TileRows rows, int n
     }
   });
   const int end = rows.padded * n_labels;
+#pragma unroll 1
   for (int i = rows.count * n_labels + thread; i < end; i += kBlockThreads) tile[i] = 0;
   return tile;
 }

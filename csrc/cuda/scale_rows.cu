@@ -41,9 +41,12 @@ __device__ void scale_span(T* values, int count, int n_labels, const RowFactor<A
   const auto scale_one = [&](int i) {
     to_storage(rows[i / n_labels].times(to_accumulation(values[i])), values[i]);
   };
+#pragma unroll 1
   for (int i = thread; i < span.head; i += kBlockThreads) scale_one(i);
+#pragma unroll 1
   for (int i = span.tail + thread; i < count; i += kBlockThreads) scale_one(i);
   uint4* packets = reinterpret_cast<uint4*>(values + span.head);
+#pragma unroll 1
   for (int i = thread; i < span.packets; i += kBlockThreads) {
     A packet[kSize];
     Packet<T>::unpack(packets[i], packet);
@@ -69,16 +72,13 @@ __global__ void __launch_bounds__(kBlockThreads)
   const double common = *in.scale * (in.per_row ? 1 : value_at(in.grad_loss, 0));
   if (in.weight.data == nullptr && !in.per_row && common == 1) return;
   const int thread = static_cast<int>(threadIdx.x);
-  for (int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile; row0 < in.n_rows;
-       row0 += static_cast<int64_t>(gridDim.x) * rows_per_tile) {
-    const int64_t left = in.n_rows - row0;
-    const int count = left < rows_per_tile ? static_cast<int>(left) : rows_per_tile;
-    if (thread < count) memory.rows[thread] = row_factor<A>(in, row0 + thread, common);
-    __syncthreads();
-    scale_span(static_cast<T*>(in.grad) + row0 * in.n_labels, count * in.n_labels, in.n_labels,
-               memory.rows);
-    __syncthreads();
-  }
+  const int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile;
+  const int64_t left = in.n_rows - row0;
+  const int count = left < rows_per_tile ? static_cast<int>(left) : rows_per_tile;
+  if (thread < count) memory.rows[thread] = row_factor<A>(in, row0 + thread, common);
+  __syncthreads();
+  scale_span(static_cast<T*>(in.grad) + row0 * in.n_labels, count * in.n_labels, in.n_labels,
+             memory.rows);
 }
 
 template <class T, class A>
@@ -91,16 +91,10 @@ void launch_tiles(const ScaleInputs& in, cudaStream_t stream) {
 }  // namespace
 
 void scale_rows(const ScaleInputs& in, cudaStream_t stream) {
-  switch (in.storage) {
-    case Storage::kFloat:
-      return launch_tiles<float, float>(in, stream);
-    case Storage::kDouble:
-      return launch_tiles<double, double>(in, stream);
-    case Storage::kBFloat16:
-      return launch_tiles<__nv_bfloat16, float>(in, stream);
-    case Storage::kHalf:
-      return launch_tiles<__half, float>(in, stream);
-  }
+  if (in.n_rows == 0) return;
+  if (in.storage == Storage::kDouble) return launch_tiles<double, double>(in, stream);
+  dispatch_storage<float>(in.storage,
+                          [&](auto type) { launch_tiles<decltype(type), float>(in, stream); });
 }
 
 }  // namespace dldl_fast::cuda

@@ -50,12 +50,15 @@ __device__ inline void set_point_mass(const LabelGrid& grid, double y, int neare
   target.entropy = 0;
 }
 
-template <class A>
-__device__ inline void set_points(const double (&p)[kMaxPoints], int first, RowTarget<A>& target) {
+// Mass mass_of(i) on the labels from `first` on. One at a time, for the sake of registers.
+template <class A, class F>
+__device__ __forceinline__ void set_points(int first, RowTarget<A>& target, const F& mass_of) {
   double entropy = 0;
+#pragma unroll 1
   for (int i = 0; i < kMaxPoints; ++i) {
-    target.mass[i] = static_cast<A>(p[i]);
-    if (p[i] > 0) entropy += p[i] * log2(p[i]);
+    const double p = mass_of(i);
+    target.mass[i] = static_cast<A>(p);
+    if (p > 0) entropy += p * log2(p);
   }
   target.shape = Shape::kPoints;
   target.first = first;
@@ -69,14 +72,14 @@ __device__ inline void set_two_hot(const LabelGrid& grid, double y, int nearest,
   if (y <= l[0] || y >= l[grid.size - 1]) return set_point_mass(grid, y, nearest, false, target);
   const int lower = y < l[nearest] ? nearest - 1 : nearest;
   const double share = (y - l[lower]) / (l[lower + 1] - l[lower]);
-  set_points({1 - share, share, 0}, lower, target);
+  set_points(lower, target, [&](int i) { return i == 0 ? 1 - share : i == 1 ? share : 0; });
 }
 
 template <class A>
 __device__ inline void set_gaussian(double l_near, double y, double sigma, A centred_near,
                                     RowTarget<A>& target) {
   const A s = static_cast<A>(sigma);
-  const A curvature = static_cast<A>(-0.5 * kLog2E) / (s * s);
+  const A curvature = static_cast<A>(-0.5 * kLog2E) * reciprocal(s * s);
   target.shape = Shape::kGaussian;
   target.l_near = centred_near;
   target.curvature = curvature;
@@ -149,16 +152,13 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
   // A sigma far below the distance of the labels: in float64, since the second label's share
   // depends on y beyond the digits of float32, and 1 / sigma^2 may overflow.
   if (window.last - window.first < kMaxPoints) {
-    double p[kMaxPoints] = {};
-#pragma unroll
-    for (int i = 0; i < kMaxPoints; ++i) {
-      if (window.first + i > window.last) break;
+    return set_points(window.first, target, [&](int i) {
+      if (window.first + i > window.last) return 0.0;
       const double u = grid.labels[window.first + i] - l_near;
       const double excess = u * (u + 2 * delta);
       const double mass = excess == 0 ? 1 : exp(-excess / (2 * sigma * sigma));
-      p[i] = mass < kTail ? 0 : mass;
-    }
-    return set_points(p, window.first, target);
+      return mass < kTail ? 0 : mass;
+    });
   }
   set_gaussian(l_near, y, sigma, centred_label<A>(grid, *grid.constants, nearest), target);
 }
@@ -205,10 +205,16 @@ class Bins {
     if ((1 + centre) * width < kFlatCell) {
       return scale_ * kTwoDensity * exp(-(centre - z0_) * (centre + z0_) / 2) * width;
     }
-    const double tail_z = tail(fabs(z)), tail_next = tail(fabs(z_next));
-    return scale_ * (z >= 0        ? tail_z - tail_next
-                     : z_next <= 0 ? tail_next - tail_z
-                                   : 2 - tail_z - tail_next);
+    // One tail at a time, for the sake of registers.
+    double mass = z < 0 && z_next > 0 ? 2 : 0;
+#pragma unroll 1
+    for (int side = 0; side < 2; ++side) {
+      const double border_z = side == 0 ? z : z_next;
+      const bool adds = side == 0 ? z >= 0 : z_next <= 0 && z < 0;
+      const double tail_mass = tail(fabs(border_z));
+      mass += adds ? tail_mass : -tail_mass;
+    }
+    return scale_ * mass;
   }
 
  private:

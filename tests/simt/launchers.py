@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import subprocess
 from ctypes import Structure, byref, c_bool, c_double, c_int, c_int64, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -169,7 +168,7 @@ class Launchers:
         scale = torch.full((), nan, dtype=torch.float64)
         terms = torch.full((3, n_rows), nan, dtype=torch.float64) if return_terms else None
         bad_row = c_uint64(0)
-        size = self._library.simt_loss_workspace_doubles(c_int64(n_rows))
+        size = self._library.simt_loss_workspace_doubles(byref(inputs))
         workspace = torch.full((size,), nan, dtype=torch.float64)
         outputs = _LossOutputs(
             loss.data_ptr(), None if grad is None else grad.data_ptr(), scale.data_ptr(),

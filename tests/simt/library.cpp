@@ -34,7 +34,7 @@ const char* simt_measure_label_grid(const double* labels, int n_labels, GridCons
   return message_of([&] { measure_label_grid(labels, n_labels, constants, nullptr); });
 }
 
-size_t simt_loss_workspace_doubles(int64_t n_rows) { return loss_workspace_doubles(n_rows); }
+size_t simt_loss_workspace_doubles(const LossInputs* in) { return loss_workspace_doubles(*in); }
 
 const char* simt_label_distribution_loss(const LossInputs* in, const LossOutputs* out) {
   return message_of([&] { label_distribution_loss(*in, *out, nullptr); });

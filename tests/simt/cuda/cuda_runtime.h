@@ -93,6 +93,24 @@ inline unsigned long long atomicMin(unsigned long long* p, unsigned long long va
              : __atomic_exchange_n(p, value, __ATOMIC_RELAXED);
 }
 
+template <class To, class From>
+To simt_bits_of(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
+}
+inline float __uint_as_float(unsigned bits) { return simt_bits_of<float>(bits); }
+inline unsigned __float_as_uint(float value) { return simt_bits_of<unsigned>(value); }
+inline double __hiloint2double(int high, int low) {
+  return simt_bits_of<double>(static_cast<uint64_t>(static_cast<unsigned>(high)) << 32 |
+                              static_cast<unsigned>(low));
+}
+inline int __double2loint(double value) { return static_cast<int>(simt_bits_of<uint64_t>(value)); }
+inline int __double2hiint(double value) {
+  return static_cast<int>(simt_bits_of<uint64_t>(value) >> 32);
+}
+
 inline float __log2f(float x) { return std::log2(x); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline int min(int a, int b) { return a < b ? a : b; }
