@@ -113,7 +113,7 @@ struct LongMomentsMemory {
 };
 
 template <class T, class A>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, 2)
     expectation_long_rows(const Logits logits, const LabelGrid grid, const MomentsOutputs out) {
   Scratch<A>& scratch = block_memory<LongMomentsMemory<A>>().scratch;
   const int thread = static_cast<int>(threadIdx.x);

@@ -79,8 +79,7 @@ template <class A, class Group>
 __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutputs& out,
                                             const Coefficients<A>& by, const RowTarget<A>& target,
                                             const A* labels, const A* table, int64_t row,
-                                            bool exists, bool needs_target, A* x,
-                                            PartialSums& partial) {
+                                            bool exists, bool needs_target, A* x, Share<A>& share) {
   constexpr int kLanes = Group::kLanes;
   constexpr int kSlots = Group::kSlots;
   const int n_labels = in.grid.size;
@@ -135,7 +134,7 @@ __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutp
   const RowLoss<A> result = finish_row(in, by, target, sums, needs_target, status);
   if (exists && Group::lane() == 0) {
     if (status != target.status) note(out.bad_row, row, BadValue::kUnderflow);
-    write_row(in, out, row, result, target.weight, partial);
+    write_row(in, out, row, result, target.weight, share);
   }
   if (out.grad == nullptr) return;
   if (status != RowStatus::kUsed) {
@@ -148,7 +147,7 @@ __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutp
 template <class A, class Group>
 struct LossMemory {
   RowTarget<A> targets[Group::kMaxRows];
-  Scratch<double> scratch;
+  Share<A> shares[Group::kMaxRows];
 };
 
 template <class A, class Group>
@@ -172,7 +171,6 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
     set_target(in, row, needs_target, memory.front.targets[thread]);
   }
   __syncthreads();
-  PartialSums partial{};
   const int group = Group::index();
   if (group < rows.padded) {
     RowTarget<A>& target = memory.front.targets[group];
@@ -186,13 +184,13 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
       __syncwarp();
     }
     compute_row<A, Group>(in, out, by, target, labels, table, row0 + group, group < rows.count,
-                          needs_target, tile + group * n_labels, partial);
+                          needs_target, tile + group * n_labels, memory.front.shares[group]);
   }
   __syncthreads();
   if (out.grad != nullptr) {
     store_rows(tile, in.logits.storage, row0, rows.count, n_labels, out.grad);
   }
-  write_partial(in, out, partial, memory.front.scratch);
+  if (thread < kWarp) write_shares(in, out, memory.front.shares, rows.count);
 }
 
 }  // namespace dldl_fast::cuda

@@ -90,10 +90,11 @@ struct LongRowMemory {
   RowTarget<A> target;
   Scratch<double> scratch;
   Scratch<A> sum_scratch;
+  Share<A> share;
 };
 
 template <class T, class A>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, 2)
     label_distribution_loss_long_rows(const LossInputs in, const LossOutputs out,
                                       const Coefficients<A> by) {
   auto& memory = block_memory<LongRowMemory<A>>();
@@ -102,7 +103,6 @@ __global__ void __launch_bounds__(kBlockThreads)
   const GridConstants& constants = *in.grid.constants;
   const bool needs_target = needs_target_distribution(in, out);
   const A log2_e = static_cast<A>(kLog2E);
-  PartialSums partial{};
   const int64_t row = blockIdx.x;
   if (thread == 0) {
     set_target(in, check_row(in, read_row(in, row), row, out.bad_row), needs_target, target);
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   const RowLoss<A> result = finish_row(in, by, target, sums, needs_target, status);
   if (thread == 0) {
     if (status != target.status) note(out.bad_row, row, BadValue::kUnderflow);
-    write_row(in, out, row, result, target.weight, partial);
+    write_row(in, out, row, result, target.weight, memory.share);
   }
   if (out.grad != nullptr) {
     T* grad = static_cast<T*>(out.grad) + row * n_labels;
@@ -149,7 +149,8 @@ __global__ void __launch_bounds__(kBlockThreads)
       to_storage(value, grad[k]);
     }
   }
-  write_partial(in, out, partial, memory.scratch);
+  __syncthreads();
+  if (thread < kWarp) write_shares(in, out, &memory.share, 1);
 }
 
 }  // namespace dldl_fast::cuda

@@ -142,24 +142,20 @@ __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Coe
   return row;
 }
 
-// What a block adds up of its rows, for the reductions.
-struct PartialSums {
-  double loss;
-  double weight;
+// What a row brings to the reductions.
+template <class A>
+struct Share {
+  A loss;
+  A weight;
 };
 
 // What one thread of a row writes.
 template <class A>
 __device__ __forceinline__ void write_row(const LossInputs& in, const LossOutputs& out, int64_t i,
-                                          const RowLoss<A>& row, A weight, PartialSums& partial) {
+                                          const RowLoss<A>& row, A weight, Share<A>& share) {
   // A row of weight 0 is left out, also where its loss is inf or NaN.
-  const A loss = weight == 0 ? A(0) : weight * row.loss;
-  if (in.options.reduction == Reduction::kNone) {
-    static_cast<A*>(out.loss)[i] = loss;
-  } else {
-    partial.loss += loss;
-    partial.weight += weight;
-  }
+  share = {weight == 0 ? A(0) : weight * row.loss, weight};
+  if (in.options.reduction == Reduction::kNone) static_cast<A*>(out.loss)[i] = share.loss;
   if (out.terms != nullptr) {
     const int64_t n = in.logits.n_rows;
     out.terms[i] = row.divergence;
@@ -168,19 +164,26 @@ __device__ __forceinline__ void write_row(const LossInputs& in, const LossOutput
   }
 }
 
-// The block's part of a reduction, to be added up by `reduce_loss`.
-__device__ inline void write_partial(const LossInputs& in, const LossOutputs& out,
-                                     const PartialSums& partial, Scratch<double>& scratch) {
-  const bool first = threadIdx.x == 0;
+// The block's part of a reduction, which `reduce_loss` adds up; called by the first warp.
+template <class A>
+__device__ inline void write_shares(const LossInputs& in, const LossOutputs& out,
+                                    const Share<A>* shares, int count) {
+  const int thread = static_cast<int>(threadIdx.x);
   if (in.options.reduction == Reduction::kNone) {
-    if (first && blockIdx.x == 0) *out.scale = 1;
+    if (thread == 0 && blockIdx.x == 0) *out.scale = 1;
     return;
   }
-  const double loss = block_sum(partial.loss, scratch);
-  const double weight = block_sum(partial.weight, scratch);
-  if (!first) return;
-  out.workspace[2 * blockIdx.x] = loss;
-  out.workspace[2 * blockIdx.x + 1] = weight;
+  double loss = 0, weight = 0;
+#pragma unroll 1
+  for (int r = thread; r < count; r += kWarp) {
+    loss += static_cast<double>(shares[r].loss);
+    weight += static_cast<double>(shares[r].weight);
+  }
+  loss = group_sum<kWarp>(loss);
+  weight = group_sum<kWarp>(weight);
+  if (thread > 0) return;
+  out.workspace[2 * static_cast<int64_t>(blockIdx.x)] = loss;
+  out.workspace[2 * static_cast<int64_t>(blockIdx.x) + 1] = weight;
 }
 
 }  // namespace dldl_fast::cuda

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <csetjmp>
-#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -78,6 +77,7 @@ class Machine {
 
  private:
   static void entry();
+  void make_fibers(unsigned count);
   void run_fiber(Fiber& fiber);
   void leave_fiber();
   void run_block(std::mt19937_64& random);
@@ -270,6 +270,33 @@ SIMT_QUIET void Machine::run_block(std::mt19937_64& random) {
   }
 }
 
+// What a block finds in shared memory is arbitrary: NaN in every type.
+SIMT_QUIET void spoil_shared(size_t bytes) {
+  volatile char* memory = dynamic_shared;  // no call of memset, which ThreadSanitizer would see
+  for (size_t i = 0; i < bytes; ++i) memory[i] = -1;
+}
+
+SIMT_QUIET void Machine::make_fibers(unsigned count) {
+#if defined(__SANITIZE_THREAD__)
+  for (auto& fiber : fibers_) __tsan_destroy_fiber(fiber->tsan);
+#endif
+  fibers_.clear();
+  for (unsigned i = 0; i < count; ++i) {
+    auto fiber = std::make_unique<Fiber>();
+    fiber->index = i;
+    fiber->stack.reset(new char[kStackBytes]);
+    getcontext(&fiber->context);
+    fiber->context.uc_stack.ss_sp = fiber->stack.get();
+    fiber->context.uc_stack.ss_size = kStackBytes;
+    fiber->context.uc_link = nullptr;
+    makecontext(&fiber->context, &Machine::entry, 0);
+#if defined(__SANITIZE_THREAD__)
+    fiber->tsan = __tsan_create_fiber(0);
+#endif
+    fibers_.push_back(std::move(fiber));
+  }
+}
+
 SIMT_QUIET void Machine::launch(unsigned blocks, unsigned threads, size_t shared_bytes,
                                 const std::function<void()>& body) {
   if (blocks == 0 || threads == 0 || threads > kMaxThreads || shared_bytes > kSharedBytes) {
@@ -288,35 +315,24 @@ SIMT_QUIET void Machine::launch(unsigned blocks, unsigned threads, size_t shared
 #if defined(__SANITIZE_THREAD__)
   scheduler_tsan_ = __tsan_get_current_fiber();
   __tsan_release(&sync_[barriers_ % 2]);
-  for (auto& fiber : fibers_) __tsan_destroy_fiber(fiber->tsan);
 #endif
-  fibers_.clear();
-  for (unsigned i = 0; i < threads; ++i) {
-    auto fiber = std::make_unique<Fiber>();
-    fiber->index = i;
-    fiber->stack.reset(new char[kStackBytes]);
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = fiber->stack.get();
-    fiber->context.uc_stack.ss_size = kStackBytes;
-    fiber->context.uc_link = nullptr;
-    makecontext(&fiber->context, &Machine::entry, 0);
-#if defined(__SANITIZE_THREAD__)
-    fiber->tsan = __tsan_create_fiber(0);
-#endif
-    fibers_.push_back(std::move(fiber));
-  }
-  for (unsigned block = 0; block < blocks; ++block) {
-    place.block = {block, 0, 0};
-    // What a block finds in shared memory is arbitrary: NaN in every type.
-    std::memset(dynamic_shared, 0xff, shared_bytes);
-    run_block(random);
+  if (fibers_.size() != threads) make_fibers(threads);
+  try {
+    for (unsigned block = 0; block < blocks; ++block) {
+      place.block = {block, 0, 0};
+      spoil_shared(shared_bytes);
+      run_block(random);
+    }
+  } catch (...) {
+    make_fibers(0);  // they are somewhere in the body
+    throw;
   }
 #if defined(__SANITIZE_THREAD__)
   __tsan_acquire(&sync_[barriers_ % 2]);
 #endif
 }
 
-// A fiber runs the body once a block.
+// A fiber runs the body of whatever launch once a block.
 SIMT_QUIET void Machine::entry() {
   Machine& m = machine();
 #if defined(__SANITIZE_ADDRESS__)
