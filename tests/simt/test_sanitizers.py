@@ -15,16 +15,16 @@ FLAGS = {
 }
 
 
-@pytest.fixture(scope="module", params=FLAGS)
-def sanitizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An executable by the name of its sanitizer."""
+@pytest.fixture(scope="module")
+def executables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An executable for each sanitizer."""
     if compiler() is None:
         pytest.skip("g++ is missing: the CUDA kernels cannot be compiled for the CPU")
-    name = str(request.param)
-    executable: Path = tmp_path_factory.mktemp("sanitizer") / name
-    flags = ["-O1", *FLAGS[name]]
-    subprocess.run(compile_command("sanitized.cpp", output=executable, flags=flags), check=True)
-    return executable
+    folder: Path = tmp_path_factory.mktemp("sanitizers")
+    for name, flags in FLAGS.items():
+        command = compile_command("sanitized.cpp", output=folder / name, flags=["-O1", *flags])
+        subprocess.run(command, check=True)
+    return {name: folder / name for name in FLAGS}
 
 
 def run(executable: Path, kernel: str) -> tuple[bool, str]:
@@ -33,13 +33,15 @@ def run(executable: Path, kernel: str) -> tuple[bool, str]:
     return done.returncode == 0 and done.stdout == "finished\n", done.stderr
 
 
-def test_kernels_are_clean(sanitizer: Path) -> None:
-    clean, said = run(sanitizer, "kernels")
+@pytest.mark.parametrize("sanitizer", FLAGS)
+def test_kernels_are_clean(executables: dict[str, Path], sanitizer: str) -> None:
+    clean, said = run(executables[sanitizer], "kernels")
     assert clean, said
 
 
-def test_no_false_alarm_at_a_barrier(sanitizer: Path) -> None:
-    clean, said = run(sanitizer, "barrier")
+@pytest.mark.parametrize("sanitizer", FLAGS)
+def test_no_false_alarm_at_a_barrier(executables: dict[str, Path], sanitizer: str) -> None:
+    clean, said = run(executables[sanitizer], "barrier")
     assert clean, said
 
 
@@ -52,8 +54,9 @@ def test_no_false_alarm_at_a_barrier(sanitizer: Path) -> None:
         ("address", "barrier_for_half", "ended before the barrier"),
         ("address", "shuffle_with_even_lanes", "divergent warp operation"),
     ],
-    indirect=["sanitizer"],
 )
-def test_mistakes_are_found(sanitizer: Path, kernel: str, finding: str) -> None:
-    clean, said = run(sanitizer, kernel)
+def test_mistakes_are_found(
+    executables: dict[str, Path], sanitizer: str, kernel: str, finding: str
+) -> None:
+    clean, said = run(executables[sanitizer], kernel)
     assert not clean and finding in said, said
