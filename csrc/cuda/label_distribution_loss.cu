@@ -44,12 +44,14 @@ int64_t with_group(float, int n_labels, const F& f) {
   if (n_labels <= 16) return f(RowGroup<4, 4, 0>());
   if (n_labels <= 32) return f(RowGroup<4, 8, 4>());
   if (n_labels <= 64) return f(RowGroup<8, 8, 4>());
-  if (n_labels <= 104) return f(RowGroup<8, 13, 8>());
+  if (n_labels <= 96) return f(RowGroup<8, 12, 8>());
+  if (n_labels <= 104) return f(RowGroup<8, 13, 12>());
   if (n_labels <= 128) return f(RowGroup<8, 16, 13>());
   if (n_labels <= 256) return f(RowGroup<32, 8, 4>());
-  if (n_labels <= 416) return f(RowGroup<32, 13, 8>());
-  if (n_labels <= 512) return f(RowGroup<32, 16, 13>());
-  return f(RowGroup<32, 32, 16>());
+  if (n_labels <= 384) return f(RowGroup<32, 12, 8>());
+  if (n_labels <= 512) return f(RowGroup<32, 16, 12>());
+  if (n_labels <= 768) return f(RowGroup<32, 24, 16>());
+  return f(RowGroup<32, 32, 24>());
 }
 
 // How the rows are spread over blocks.

@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
   fill_labels(in.grid, labels);
   const int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile;
   const TileRows rows = tile_rows<Group>(in.logits.n_rows, row0, rows_per_tile);
-  Row row{in.grid.constants->first, 1, 0, RowStatus::kIgnored};
+  Row row{0, 1, 0, RowStatus::kIgnored};
   if (thread < rows.count) row = read_row(in, row0 + thread);
   A* tile = load_rows(in.logits, row0, rows, n_labels, memory.tile(n_labels));
   if (thread < rows.padded) {

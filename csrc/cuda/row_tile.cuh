@@ -8,14 +8,17 @@
 
 namespace dldl_fast::cuda {
 
-// Values before the first one on a boundary of 16 bytes.
-template <class T>
+constexpr int kSector = 32;  // bytes that memory moves together
+
+// Values before the first one on a boundary of kBytes.
+template <int kBytes, class T>
 __device__ inline int values_to_boundary(const T* p) {
-  const auto past = reinterpret_cast<uintptr_t>(p) % sizeof(uint4);
-  return static_cast<int>((sizeof(uint4) - past) % sizeof(uint4) / sizeof(T));
+  const auto past = reinterpret_cast<uintptr_t>(p) % kBytes;
+  return static_cast<int>((kBytes - past) % kBytes / sizeof(T));
 }
 
-// The 16-byte packets of a span, and the values before and after them.
+// The 16-byte packets of a span, and the values before and after them. The first packet begins a
+// sector: else each access of a warp would touch one sector more.
 struct Span {
   int head;
   int packets;
@@ -25,24 +28,32 @@ struct Span {
 template <class T>
 __device__ inline Span span_of(const T* p, int count) {
   constexpr int kSize = Packet<T>::kSize;
-  const int head = min(count, values_to_boundary(p));
+  const int head = min(count, values_to_boundary<kSector>(p));
   const int packets = (count - head) / kSize;
   return {head, packets, head + packets * kSize};
 }
 
-// Copies `count` values; thread `rank` of `n_threads` takes every n_threads-th packet.
+// Calls f(index) for the values of this thread that no packet holds.
+template <class F>
+__device__ __forceinline__ void for_edges(const Span& span, int count, int rank, int n_threads,
+                                          const F& f) {
+  const int n_edges = span.head + count - span.tail;
+#pragma unroll 1
+  for (int i = rank; i < n_edges; i += n_threads) {
+    f(i < span.head ? i : i - span.head + span.tail);
+  }
+}
+
+// Copies `count` values; thread `rank` of `n_threads` takes every n_threads-th packet. Packets of
+// both sides are aligned.
 template <class T, class A>
 __device__ void load_span(const T* from, int count, int rank, int n_threads, A* to) {
   constexpr int kSize = Packet<T>::kSize;
   constexpr int kInFlight = 4;  // packets that a thread waits for together
   const Span span = span_of(from, count);
-#pragma unroll 1
-  for (int i = rank; i < span.head; i += n_threads) to[i] = to_accumulation(from[i]);
-#pragma unroll 1
-  for (int i = span.tail + rank; i < count; i += n_threads) to[i] = to_accumulation(from[i]);
+  for_edges(span, count, rank, n_threads, [&](int i) { to[i] = to_accumulation(from[i]); });
   const uint4* packets = reinterpret_cast<const uint4*>(from + span.head);
   A* body = to + span.head;
-  const bool aligned = values_to_boundary(body) == 0;
 #pragma unroll 1
   for (int first = rank; first < span.packets; first += kInFlight * n_threads) {
     uint4 loaded[kInFlight];
@@ -57,43 +68,45 @@ __device__ void load_span(const T* from, int count, int rank, int n_threads, A* 
       if (i >= span.packets) break;
       A values[kSize];
       Packet<T>::unpack(loaded[b], values);
-      if (aligned) {
 #pragma unroll
-        for (int v = 0; v < kSize; v += Packet<A>::kSize) {
-          *reinterpret_cast<uint4*>(body + i * kSize + v) = Packet<A>::pack(values + v);
-        }
-      } else {
-#pragma unroll
-        for (int v = 0; v < kSize; ++v) body[i * kSize + v] = values[v];
+      for (int v = 0; v < kSize; v += Packet<A>::kSize) {
+        *reinterpret_cast<uint4*>(body + i * kSize + v) = Packet<A>::pack(values + v);
       }
     }
   }
 }
 
+template <bool kAligned, class T, class A>
+__device__ __forceinline__ void store_packets(const A* from, int n_packets, int rank, int n_threads,
+                                              uint4* to) {
+  constexpr int kSize = Packet<T>::kSize;
+#pragma unroll 1
+  for (int i = rank; i < n_packets; i += n_threads) {
+    A values[kSize];
+#pragma unroll
+    for (int v = 0; v < kSize; v += kAligned ? Packet<A>::kSize : 1) {
+      if constexpr (kAligned) {
+        Packet<A>::unpack(*reinterpret_cast<const uint4*>(from + i * kSize + v), values + v);
+      } else {
+        values[v] = from[i * kSize + v];
+      }
+    }
+    to[i] = Packet<T>::pack(values);
+  }
+}
+
+// The reverse. Where logits and result start at different places of a packet, the tile is aligned
+// with the logits only.
 template <class T, class A>
 __device__ void store_span(const A* from, int count, int rank, int n_threads, T* to) {
-  constexpr int kSize = Packet<T>::kSize;
   const Span span = span_of(to, count);
-#pragma unroll 1
-  for (int i = rank; i < span.head; i += n_threads) to_storage(from[i], to[i]);
-#pragma unroll 1
-  for (int i = span.tail + rank; i < count; i += n_threads) to_storage(from[i], to[i]);
+  for_edges(span, count, rank, n_threads, [&](int i) { to_storage(from[i], to[i]); });
   uint4* packets = reinterpret_cast<uint4*>(to + span.head);
   const A* body = from + span.head;
-  const bool aligned = values_to_boundary(body) == 0;
-#pragma unroll 1
-  for (int i = rank; i < span.packets; i += n_threads) {
-    A values[kSize];
-    if (aligned) {
-#pragma unroll
-      for (int v = 0; v < kSize; v += Packet<A>::kSize) {
-        Packet<A>::unpack(*reinterpret_cast<const uint4*>(body + i * kSize + v), values + v);
-      }
-    } else {
-#pragma unroll
-      for (int v = 0; v < kSize; ++v) values[v] = body[i * kSize + v];
-    }
-    packets[i] = Packet<T>::pack(values);
+  if (values_to_boundary<sizeof(uint4)>(body) == 0) {
+    store_packets<true, T>(body, span.packets, rank, n_threads, packets);
+  } else {
+    store_packets<false, T>(body, span.packets, rank, n_threads, packets);
   }
 }
 
@@ -166,13 +179,16 @@ __device__ A* load_rows(const Logits& logits, int64_t row0, TileRows rows, int n
     const T* from = static_cast<const T*>(logits.data) + row0 * logits.row_stride;
     if (logits.row_stride == n_labels) {
       constexpr int kPacket = Packet<A>::kSize;
-      tile += (kPacket - values_to_boundary(from) % kPacket) % kPacket;
+      tile += (kPacket - values_to_boundary<kSector>(from) % kPacket) % kPacket;
       load_span(from, rows.count * n_labels, thread, kBlockThreads, tile);
     } else {
+      // A warp a row; packets of single rows would not be aligned with their place in the tile.
 #pragma unroll 1
       for (int r = thread / kWarp; r < rows.count; r += kBlockWarps) {
-        load_span(from + r * logits.row_stride, n_labels, thread % kWarp, kWarp,
-                  tile + r * n_labels);
+#pragma unroll 4
+        for (int k = thread % kWarp; k < n_labels; k += kWarp) {
+          tile[r * n_labels + k] = to_accumulation(from[r * logits.row_stride + k]);
+        }
       }
     }
   });

@@ -110,10 +110,10 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
                                   RowTarget<A>& target) {
   const LabelGrid& grid = in.grid;
   const double y = row.target, sigma = row.sigma;
+  target = {};
   target.target = static_cast<A>(y - grid.constants->middle);
   target.weight = static_cast<A>(row.weight);
   target.status = row.status;
-  target.shape = Shape::kNone;
   if (!needs_target || row.status != RowStatus::kUsed) return;
   if (in.distribution.data != nullptr) {
     target.shape = Shape::kHistogram;
