@@ -45,7 +45,7 @@ struct MomentsGradient {
 template <class A>
 __device__ inline void write_moments(const LabelGrid& grid, const Moments<A>& moments, int64_t row,
                                      const MomentsOutputs& out) {
-  out.mean[row] = grid.constants->middle + static_cast<double>(moments.mean);
+  out.mean[row] = ends_of(grid).middle + static_cast<double>(moments.mean);
   out.std[row] = sqrt(static_cast<double>(moments.variance));
 }
 
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
     expectation_long_rows(const Logits logits, const LabelGrid grid, const MomentsOutputs out) {
   Scratch<A>& scratch = block_memory<LongMomentsMemory<A>>().scratch;
   const int thread = static_cast<int>(threadIdx.x);
-  const GridConstants& constants = *grid.constants;
+  const GridEnds ends = ends_of(grid);
   const int64_t row = blockIdx.x;
   const T* x = static_cast<const T*>(logits.data) + row * logits.row_stride;
   A max = static_cast<A>(-kInfinity);
@@ -132,12 +132,12 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   for (int k = thread; k < grid.size; k += kBlockThreads) {
     const A e = exponential(k);
     sum += e;
-    sum_labels += e * centred_label<A>(grid, constants, k);
+    sum_labels += e * centred_label<A>(grid, ends, k);
   }
   const A inverse_sum = reciprocal(block_sum(sum, scratch));
   const A mean = block_sum(sum_labels, scratch) * inverse_sum;
   for (int k = thread; k < grid.size; k += kBlockThreads) {
-    const A d = centred_label<A>(grid, constants, k) - mean;
+    const A d = centred_label<A>(grid, ends, k) - mean;
     squares += exponential(k) * d * d;
   }
   const Moments<A> moments{inverse_sum, mean, block_sum(squares, scratch) * inverse_sum};
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   const MomentsGradient<A> gradient(moments, out, row);
   T* grad = static_cast<T*>(out.grad) + row * grid.size;
   for (int k = thread; k < grid.size; k += kBlockThreads) {
-    to_storage(gradient.at(exponential(k), centred_label<A>(grid, constants, k)), grad[k]);
+    to_storage(gradient.at(exponential(k), centred_label<A>(grid, ends, k)), grad[k]);
   }
 }
 

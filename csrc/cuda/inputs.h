@@ -13,19 +13,11 @@ struct RowValues {
   bool is_double;
 };
 
-// What every kernel needs to know of a label grid besides its labels.
-struct GridConstants {
-  double first;
-  double last;
-  double middle;
-  double step;          // 0 where the labels are not equally spaced
-  double inverse_step;  // likewise
-};
-
 struct LabelGrid {
-  const double* labels;            // [K], increasing
-  const GridConstants* constants;  // as `measure_label_grid` wrote them
+  const double* labels;  // [K], increasing
   int size;
+  double step;          // 0 where the labels are not known to be equally spaced
+  double inverse_step;  // likewise
 };
 
 // Rows of K contiguous logits.

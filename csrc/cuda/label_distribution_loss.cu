@@ -20,12 +20,9 @@ __global__ void __launch_bounds__(kBlockThreads)
   loss = block_sum(loss, scratch);
   weight = block_sum(weight, scratch);
   if (threadIdx.x > 0) return;
-  double scale = 1;
-  if (in.options.reduction == Reduction::kMean) {
-    if (in.grad_scale == 1) scale = weight == 0 ? 0 : 1 / weight;
-    loss = weight == 0 ? 0 : loss / weight;
-  }
-  *out.scale = scale;
+  const double divisor = in.options.reduction == Reduction::kMean ? weight : 1;
+  loss = divisor == 0 ? 0 : loss / divisor;
+  if (out.scale != nullptr) *out.scale = divisor == 0 ? 0 : 1 / (in.grad_scale * divisor);
   if (in.options.reduction != Reduction::kNone) *static_cast<A*>(out.loss) = static_cast<A>(loss);
 }
 

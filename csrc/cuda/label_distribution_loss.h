@@ -21,14 +21,15 @@ struct LossInputs {
   RowValues weight;
   RowValues distribution;  // [N, K] contiguous
   LossOptions options;
-  double grad_scale;  // factor of all gradients: 1, or the mean's 1 / N where that is known
+  double grad_scale;  // factor of all gradients: the mean's 1 / N where that is known, else 1 or,
+                      // in float16, less
 };
 
-// Null pointers where a result is not wanted; `loss` and `scale` are always written.
+// Null pointers where a result is not wanted; `loss` is always written.
 struct LossOutputs {
   void* loss;     // [N] for Reduction::kNone, else one value, of the accumulation type
   void* grad;     // [N, K] contiguous, of the type of the logits, before weights
-  double* scale;  // the factor that the gradient still lacks for the reduction
+  double* scale;  // the factor that the gradient still lacks; null where it lacks none
   double* terms;  // [3, N]: divergence, regression, expectation
   // The first bad row as row << 8 | BadValue, or kNoBadRow.
   unsigned long long* bad_row;

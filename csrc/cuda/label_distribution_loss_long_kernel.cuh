@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   auto& memory = block_memory<LongRowMemory<A>>();
   RowTarget<A>& target = memory.target;
   const int thread = static_cast<int>(threadIdx.x), n_labels = in.grid.size;
-  const GridConstants& constants = *in.grid.constants;
+  const GridEnds ends = ends_of(in.grid);
   const bool needs_target = needs_target_distribution(in, out);
   const A log2_e = static_cast<A>(kLog2E);
   const int64_t row = blockIdx.x;
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   RowSums<A> sums;
   for (int k = thread; k < n_labels; k += kBlockThreads) {
     const A z = (to_accumulation(x[k]) - max) * log2_e;
-    const A label = centred_label<A>(in.grid, constants, k);
+    const A label = centred_label<A>(in.grid, ends, k);
     const A exponential = power_of_2(z);
     sums.exponentials += exponential;
     sums.labels += exponential * label;
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
     for (int k = thread; k < n_labels; k += kBlockThreads) {
       A value = result.loss;
       if (status == RowStatus::kUsed) {
-        const A label = centred_label<A>(in.grid, constants, k);
+        const A label = centred_label<A>(in.grid, ends, k);
         const A exponential = power_of_2((to_accumulation(x[k]) - max) * log2_e);
         const A p = target_mass(in, row, k, label, target, scale).p;
         value = result.gradient(exponential, label, p);

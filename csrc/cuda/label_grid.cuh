@@ -12,22 +12,33 @@ __device__ inline double value_at(const RowValues& values, int64_t i) {
                           : static_cast<double>(static_cast<const float*>(values.data)[i]);
 }
 
+struct GridEnds {
+  double first;
+  double last;
+  double middle;
+};
+
+__device__ inline GridEnds ends_of(const LabelGrid& grid) {
+  const double first = grid.labels[0], last = grid.labels[grid.size - 1];
+  return {first, last, (first + last) / 2};
+}
+
 // In float32 an equally spaced label is computed: nothing is read from memory.
 template <class A>
-__device__ inline A centred_label(const LabelGrid& grid, const GridConstants& constants, int k) {
-  if (sizeof(A) == sizeof(float) && constants.step > 0) {
+__device__ inline A centred_label(const LabelGrid& grid, const GridEnds& ends, int k) {
+  if (sizeof(A) == sizeof(float) && grid.step > 0) {
     return static_cast<A>(static_cast<float>(2 * k - (grid.size - 1)) *
-                          (0.5f * static_cast<float>(constants.step)));
+                          (0.5f * static_cast<float>(grid.step)));
   }
-  return static_cast<A>(grid.labels[k] - constants.middle);
+  return static_cast<A>(grid.labels[k] - ends.middle);
 }
 
 template <class A>
 __device__ inline void fill_labels(const LabelGrid& grid, A* labels) {
-  const GridConstants& constants = *grid.constants;
+  const GridEnds ends = ends_of(grid);
 #pragma unroll 1
   for (int k = static_cast<int>(threadIdx.x); k < grid.size; k += kBlockThreads) {
-    labels[k] = centred_label<A>(grid, constants, k);
+    labels[k] = centred_label<A>(grid, ends, k);
   }
 }
 
@@ -38,9 +49,8 @@ __device__ inline double midpoint(const LabelGrid& grid, int k) {
 // Index of the label nearest to y, the lower one on a tie, which is exact where y and the midpoint
 // are: the guess is corrected against the midpoints themselves.
 __device__ inline int nearest_label(const LabelGrid& grid, double y) {
-  const GridConstants& constants = *grid.constants;
-  if (constants.step > 0) {
-    const double guess = (y - constants.first) * constants.inverse_step + 0.5;
+  if (grid.step > 0) {
+    const double guess = (y - grid.labels[0]) * grid.inverse_step + 0.5;
     int n = static_cast<int>(fmin(fmax(guess, 0.0), static_cast<double>(grid.size - 1)));
     if (n > 0 && y <= midpoint(grid, n - 1)) --n;
     if (n + 1 < grid.size && y > midpoint(grid, n)) ++n;
@@ -74,7 +84,7 @@ __device__ inline Window gaussian_window(const LabelGrid& grid, double y, double
   // radius - |delta| without cancellation for y far away.
   const double right = delta > 0 ? t / (radius + delta) : radius - delta;
   const double left = delta < 0 ? t / (radius - delta) : radius + delta;
-  const double inverse_step = grid.constants->inverse_step;
+  const double inverse_step = grid.inverse_step;
   if (inverse_step > 0) {
     constexpr double kRounding = 1e-6;
     const double span = grid.size;

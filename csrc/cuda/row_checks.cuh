@@ -28,7 +28,7 @@ __device__ inline void note(unsigned long long* bad_row, int64_t row, BadValue w
 }
 
 __device__ inline Row read_row(const LossInputs& in, int64_t i) {
-  return {in.target.data == nullptr ? in.grid.constants->first : value_at(in.target, i),
+  return {in.target.data == nullptr ? ends_of(in.grid).first : value_at(in.target, i),
           in.sigma.data == nullptr ? in.sigma_number : value_at(in.sigma, i),
           in.weight.data == nullptr ? 1.0 : value_at(in.weight, i), RowStatus::kUsed};
 }
@@ -37,7 +37,7 @@ __device__ inline Row read_row(const LossInputs& in, int64_t i) {
 __device__ inline Row check_row(const LossInputs& in, Row row, int64_t i,
                                 unsigned long long* bad_row) {
   const LossOptions& options = in.options;
-  const double first = in.grid.constants->first, last = in.grid.constants->last;
+  const double first = ends_of(in.grid).first, last = ends_of(in.grid).last;
   if (options.ignore_nan && row.target != row.target) {
     return {first, 1, 0, RowStatus::kIgnored};
   }

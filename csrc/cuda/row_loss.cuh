@@ -160,7 +160,7 @@ __device__ __forceinline__ void write_row(const LossInputs& in, const LossOutput
     const int64_t n = in.logits.n_rows;
     out.terms[i] = row.divergence;
     out.terms[n + i] = row.regression;
-    out.terms[2 * n + i] = in.grid.constants->middle + static_cast<double>(row.expectation);
+    out.terms[2 * n + i] = ends_of(in.grid).middle + static_cast<double>(row.expectation);
   }
 }
 
@@ -170,7 +170,7 @@ __device__ inline void write_shares(const LossInputs& in, const LossOutputs& out
                                     const Share<A>* shares, int count) {
   const int thread = static_cast<int>(threadIdx.x);
   if (in.options.reduction == Reduction::kNone) {
-    if (thread == 0 && blockIdx.x == 0) *out.scale = 1;
+    if (thread == 0 && blockIdx.x == 0 && out.scale != nullptr) *out.scale = 1 / in.grad_scale;
     return;
   }
   double loss = 0, weight = 0;

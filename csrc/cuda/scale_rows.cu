@@ -69,7 +69,8 @@ template <class T, class A>
 __global__ void __launch_bounds__(kBlockThreads)
     scale_tiles(const ScaleInputs in, int rows_per_tile) {
   auto& memory = block_memory<ScaleMemory<A>>();
-  const double common = *in.scale * (in.per_row ? 1 : value_at(in.grad_loss, 0));
+  const double common =
+      (in.scale == nullptr ? 1 : *in.scale) * (in.per_row ? 1 : value_at(in.grad_loss, 0));
   if (in.weight.data == nullptr && !in.per_row && common == 1) return;
   const int thread = static_cast<int>(threadIdx.x);
   const int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile;

@@ -14,7 +14,7 @@ struct ScaleInputs {
   int n_labels;
   RowValues grad_loss;  // one value, or one a row
   bool per_row;
-  const double* scale;
+  const double* scale;  // or null for 1
   RowValues weight;
 };
 

@@ -91,16 +91,16 @@ __device__ inline void set_gaussian(double l_near, double y, double sigma, A cen
 template <class A>
 __device__ inline bool set_ordinary_gaussian(const LossInputs& in, const Row& row,
                                              RowTarget<A>& target) {
-  const GridConstants& constants = *in.grid.constants;
-  const double steps = row.sigma * constants.inverse_step;
+  const GridEnds ends = ends_of(in.grid);
+  const double steps = row.sigma * in.grid.inverse_step;
   if (in.options.kind != Kind::kGaussian || !(steps >= 0.5 && steps <= 1e8) ||
-      row.target < constants.first || row.target > constants.last) {
+      row.target < ends.first || row.target > ends.last) {
     return false;
   }
-  const int n = static_cast<int>((row.target - constants.first) * constants.inverse_step + 0.5);
+  const int n = static_cast<int>((row.target - ends.first) * in.grid.inverse_step + 0.5);
   const double l_near =
-      sizeof(A) == sizeof(float) ? constants.first + n * constants.step : in.grid.labels[n];
-  set_gaussian(l_near, row.target, row.sigma, centred_label<A>(in.grid, constants, n), target);
+      sizeof(A) == sizeof(float) ? ends.first + n * in.grid.step : in.grid.labels[n];
+  set_gaussian(l_near, row.target, row.sigma, centred_label<A>(in.grid, ends, n), target);
   return true;
 }
 
@@ -111,7 +111,7 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
   const LabelGrid& grid = in.grid;
   const double y = row.target, sigma = row.sigma;
   target = {};
-  target.target = static_cast<A>(y - grid.constants->middle);
+  target.target = static_cast<A>(y - ends_of(grid).middle);
   target.weight = static_cast<A>(row.weight);
   target.status = row.status;
   if (!needs_target || row.status != RowStatus::kUsed) return;
@@ -160,7 +160,7 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
       return mass < kTail ? 0 : mass;
     });
   }
-  set_gaussian(l_near, y, sigma, centred_label<A>(grid, *grid.constants, nearest), target);
+  set_gaussian(l_near, y, sigma, centred_label<A>(grid, ends_of(grid), nearest), target);
 }
 
 template <class A>

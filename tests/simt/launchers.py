@@ -44,7 +44,12 @@ class _RowValues(Structure):
 
 
 class _LabelGrid(Structure):
-    _fields_ = [("labels", c_void_p), ("constants", c_void_p), ("size", c_int)]
+    _fields_ = [
+        ("labels", c_void_p),
+        ("size", c_int),
+        ("step", c_double),
+        ("inverse_step", c_double),
+    ]
 
 
 class _Logits(Structure):
@@ -125,12 +130,6 @@ class Launchers:
         if message := function(*arguments):
             raise RuntimeError(message.decode())
 
-    def _grid(self, labels: Tensor) -> tuple[_LabelGrid, Tensor]:
-        constants = torch.full((5,), torch.nan, dtype=torch.float64)
-        size = len(labels)
-        self._call("measure_label_grid", _pointer(labels), c_int(size), _pointer(constants))
-        return _LabelGrid(labels.data_ptr(), constants.data_ptr(), size), constants
-
     def forward(
         self,
         logits: Tensor,
@@ -139,6 +138,7 @@ class Launchers:
         weight: Tensor | None,
         target_distribution: Tensor | None,
         labels: Tensor,
+        step: float,
         options: LossOptions,
         *,
         return_terms: bool = False,
@@ -148,30 +148,32 @@ class Launchers:
         logits = _with_contiguous_rows(logits)
         labels = labels.contiguous()
         n_rows, n_labels = logits.shape
-        grid, _constants = self._grid(labels)
+        grid = _grid(labels, step)
         number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (float(sigma), None)
         held = [
             None if v is None else v.contiguous()
             for v in (target, rows, weight, target_distribution)
         ]
         known = options.reduction == "mean" and weight is None and not options.ignore_nan
-        scale_now = known and n_rows > 0 and logits.dtype != torch.float16
+        scale_now = known and logits.dtype != torch.float16
+        grad_scale = 1 / max(n_rows, 1) if scale_now else 1.0
         inputs = _LossInputs(
             _logits(logits), grid, _values(held[0]), _values(held[1]), number, _values(held[2]),
-            _values(held[3]), _LossOptions(*options.codes), 1 / n_rows if scale_now else 1.0,
+            _values(held[3]), _LossOptions(*options.codes), grad_scale,
         )  # fmt: skip
 
         accumulation = reference.accumulation_dtype(logits)
         nan = torch.nan
         loss = torch.full((n_rows,) if options.reduction == "none" else (), nan, dtype=accumulation)
         grad = torch.full((n_rows, n_labels), nan, dtype=logits.dtype) if needs_grad else None
-        scale = torch.full((), nan, dtype=torch.float64)
+        scale = None if scale_now else torch.full((), nan, dtype=torch.float64)
         terms = torch.full((3, n_rows), nan, dtype=torch.float64) if return_terms else None
         bad_row = c_uint64(0)
         size = self._library.simt_loss_workspace_doubles(byref(inputs))
         workspace = torch.full((size,), nan, dtype=torch.float64)
         outputs = _LossOutputs(
-            loss.data_ptr(), None if grad is None else grad.data_ptr(), scale.data_ptr(),
+            loss.data_ptr(), None if grad is None else grad.data_ptr(),
+            None if scale is None else scale.data_ptr(),
             None if terms is None else terms.data_ptr(), ctypes.addressof(bad_row),
             workspace.data_ptr(),
         )  # fmt: skip
@@ -181,13 +183,13 @@ class Launchers:
         return loss, grad, scale, terms
 
     def scale_rows(
-        self, grad: Tensor, grad_loss: Tensor, scale: Tensor, weight: Tensor | None
+        self, grad: Tensor, grad_loss: Tensor, scale: Tensor | None, weight: Tensor | None
     ) -> None:
         grad_loss = grad_loss.contiguous()
         weight = None if weight is None else weight.contiguous()
         inputs = _ScaleInputs(
             grad.data_ptr(), _STORAGES.index(grad.dtype), *grad.shape, _values(grad_loss),
-            grad_loss.dim() == 1, scale.data_ptr(), _values(weight),
+            grad_loss.dim() == 1, None if scale is None else scale.data_ptr(), _values(weight),
         )  # fmt: skip
         self._call("scale_rows", byref(inputs))
 
@@ -199,18 +201,22 @@ class Launchers:
         weight: Tensor | None,
         target_distribution: Tensor | None,
         labels: Tensor,
+        step: float,
         options: LossOptions,
         return_terms: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        arguments = (target, sigma, weight, target_distribution, labels, options)
+        arguments = (target, sigma, weight, target_distribution, labels, step, options)
         loss, terms = _Loss.apply(logits, self, arguments)
         return loss, terms if return_terms else None
 
-    def expectation(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return _Expectation.apply(logits, self, labels)
+    def expectation(
+        self, logits: Tensor, labels: Tensor, step: float, return_std: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        mean, std = _Expectation.apply(logits, self, labels, step)
+        return mean, std if return_std else None
 
-    def moments(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        grid, _constants = self._grid(labels)
+    def moments(self, logits: Tensor, labels: Tensor, step: float) -> tuple[Tensor, Tensor]:
+        grid = _grid(labels, step)
         logits = _with_contiguous_rows(logits)
         mean, std = torch.full((2, len(logits)), torch.nan, dtype=torch.float64)
         self._call(
@@ -219,9 +225,9 @@ class Launchers:
         return mean, std
 
     def moments_backward(
-        self, logits: Tensor, labels: Tensor, grad_mean: Tensor, grad_std: Tensor
+        self, logits: Tensor, labels: Tensor, step: float, grad_mean: Tensor, grad_std: Tensor
     ) -> Tensor:
-        grid, _constants = self._grid(labels)
+        grid = _grid(labels, step)
         logits = _with_contiguous_rows(logits)
         grad = torch.full(logits.shape, torch.nan, dtype=logits.dtype)
         grad_mean, grad_std = grad_mean.contiguous(), grad_std.contiguous()
@@ -250,18 +256,24 @@ class _Loss(torch.autograd.Function):
 
 class _Expectation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, launchers: Launchers, labels: Tensor) -> Any:
-        ctx.launchers = launchers
+    def forward(ctx: Any, logits: Tensor, launchers: Launchers, labels: Tensor, step: float) -> Any:
+        ctx.launchers, ctx.step = launchers, step
         ctx.save_for_backward(logits, labels)
-        return launchers.moments(logits, labels)
+        return launchers.moments(logits, labels, step)
 
     @staticmethod
     def backward(ctx: Any, grad_mean: Tensor, grad_std: Tensor) -> Any:
-        return ctx.launchers.moments_backward(*ctx.saved_tensors, grad_mean, grad_std), None, None
+        grads = grad_mean, grad_std
+        grad = ctx.launchers.moments_backward(*ctx.saved_tensors, ctx.step, *grads)
+        return grad, None, None, None
 
 
 def _with_contiguous_rows(logits: Tensor) -> Tensor:
     return logits if logits.stride(1) == 1 else logits.contiguous()
+
+
+def _grid(labels: Tensor, step: float) -> _LabelGrid:
+    return _LabelGrid(labels.data_ptr(), len(labels), step, 1 / step if step > 0 else 0.0)
 
 
 def _logits(logits: Tensor) -> _Logits:

@@ -4,7 +4,6 @@
 
 #include "cuda/expectation.h"
 #include "cuda/label_distribution_loss.h"
-#include "cuda/label_grid.h"
 #include "cuda/scale_rows.h"
 #include "machine.h"
 
@@ -29,10 +28,6 @@ const char* message_of(const F& f) {
 extern "C" {
 
 void simt_set_seed(uint64_t seed) { simt::set_seed(seed); }
-
-const char* simt_measure_label_grid(const double* labels, int n_labels, GridConstants* constants) {
-  return message_of([&] { measure_label_grid(labels, n_labels, constants, nullptr); });
-}
 
 size_t simt_loss_workspace_doubles(const LossInputs* in) { return loss_workspace_doubles(*in); }
 

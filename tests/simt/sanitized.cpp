@@ -8,7 +8,6 @@
 
 #include "cuda/expectation.h"
 #include "cuda/label_distribution_loss.h"
-#include "cuda/label_grid.h"
 #include "cuda/row_group.cuh"
 #include "cuda/scale_rows.h"
 
@@ -60,12 +59,10 @@ void run(const Case& c) {
   Buffer logits(c.storage, static_cast<size_t>(c.n_rows - 1) * stride + c.n_labels, c.offset);
   logits.fill(random);
   Buffer grad(c.storage, static_cast<size_t>(c.n_rows) * c.n_labels, 0);
-  GridConstants constants;
-  measure_label_grid(labels.data(), c.n_labels, &constants, nullptr);
 
   LossInputs in{};
   in.logits = {logits.get(), c.storage, c.n_rows, stride};
-  in.grid = {labels.data(), &constants, c.n_labels};
+  in.grid = {labels.data(), c.n_labels, c.offset > 0 ? 0.0 : 1.0, c.offset > 0 ? 0.0 : 1.0};
   in.target = {target.data(), true};
   in.sigma = {sigma.data(), true};
   in.weight = {weight.data(), true};

@@ -73,7 +73,13 @@ def test_bad_rows(
     for reduction in ("none", "mean"):
         options = LossOptions(reduction=reduction, **settings)
         loss, grad, scale, terms = launchers.forward(
-            logits, **inputs, labels=labels, options=options, return_terms=True, needs_grad=True
+            logits,
+            **inputs,
+            labels=labels,
+            step=1.0,
+            options=options,
+            return_terms=True,
+            needs_grad=True,
         )
         assert launchers.bad_row == (5, CODES.index(code) + 1)
         launchers.scale_rows(grad, torch.ones_like(loss), scale, inputs["weight"])
@@ -89,7 +95,7 @@ def test_bad_rows(
 def test_good_rows_report_nothing(launchers: Launchers) -> None:
     labels = uniform_grid(101)
     launchers.forward(
-        torch.randn(70, 101), torch.full((70,), 30.0), 2.0, None, None, labels, LossOptions()
+        torch.randn(70, 101), torch.full((70,), 30.0), 2.0, None, None, labels, 1.0, LossOptions()
     )
     assert launchers.bad_row is None
 
@@ -99,14 +105,14 @@ def test_ignored_rows_and_rows_of_weight_zero_are_left_out(launchers: Launchers)
     logits, target, weight = torch.randn(9, 101), torch.full((9,), 30.0), torch.ones(9)
     target[2], weight[5] = NAN, 0
     logits[2], logits[5] = NAN, NAN
-    arguments = (target, 2.0, weight, None, labels, LossOptions(ignore_nan=True))
+    arguments = (target, 2.0, weight, None, labels, 1.0, LossOptions(ignore_nan=True))
     loss, grad, scale, _ = launchers.forward(logits, *arguments, needs_grad=True)
     assert launchers.bad_row is None
     launchers.scale_rows(grad, torch.ones(()), scale, weight)
     assert not grad[[2, 5]].any()
     kept = [0, 1, 3, 4, 6, 7, 8]
     want, want_grad, _, _ = launchers.forward(
-        logits[kept], target[kept], 2.0, None, None, labels, LossOptions(), needs_grad=True
+        logits[kept], target[kept], 2.0, None, None, labels, 1.0, LossOptions(), needs_grad=True
     )
     torch.testing.assert_close(loss, want)
     torch.testing.assert_close(grad[kept], want_grad)

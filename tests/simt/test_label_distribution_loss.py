@@ -125,9 +125,9 @@ def test_given_distribution_in_every_regime(n_labels: int) -> None:
 def test_order_of_the_threads_changes_nothing(launchers: Launchers, seed: int) -> None:
     labels = uniform_grid(101)
     x, y = torch.randn(70, 101), targets_on(labels, 70)
-    arguments = (x, y, 2.0, None, None, labels, LossOptions())
+    arguments = (x, y, 2.0, None, None, labels, 1.0, LossOptions())
     want = launchers.forward(*arguments, needs_grad=True)
     launchers.set_seed(seed)
     got = launchers.forward(*arguments, needs_grad=True)
     launchers.set_seed(0)
-    assert all(torch.equal(a, b) for a, b in zip(want[:3], got[:3], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(want[:2], got[:2], strict=True))
