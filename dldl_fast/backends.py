@@ -14,7 +14,7 @@ import torch
 
 from dldl_fast import ops
 
-BACKENDS = ("cpp", "reference")
+BACKENDS = ("cpp", "cuda", "reference")
 """Known backends in the order of the automatic choice."""
 
 VARIABLE = "DLDL_FAST_BACKEND"
@@ -36,21 +36,31 @@ def status() -> list[BackendStatus]:
 
     Example:
         >>> [s.name for s in status()]
-        ['cpp', 'reference']
+        ['cpp', 'cuda', 'reference']
     """
-    return [BackendStatus(name, not (why := _missing(name)), why) for name in BACKENDS]
+    found = []
+    for name in BACKENDS:
+        reason = _missing(name)
+        if name == "cuda" and not reason and not torch.cuda.is_available():
+            reason = "torch finds no CUDA device: install its driver"
+        found.append(BackendStatus(name, not reason, reason))
+    return found
 
 
 def _missing(name: str) -> str:
-    return (ops.load_error or "") if name == "cpp" else ""
+    if name == "cpp":
+        return ops.load_error or ""
+    return (ops.cuda_load_error or "") if name == "cuda" else ""
+
+
+_DEVICES = {"cpp": ("cpu", "the CPU"), "cuda": ("cuda", "CUDA devices")}
 
 
 def _cannot_serve(name: str, device_type: str) -> str:
-    if reason := _missing(name):
-        return reason
-    if name == "cpp" and device_type != "cpu":
-        return f"it runs on the CPU, got logits on {device_type}; use backend='reference' or 'auto'"
-    return ""
+    if name in _DEVICES and device_type != _DEVICES[name][0]:
+        where = _DEVICES[name][1]
+        return f"it runs on {where}, got logits on {device_type}; use backend='reference' or 'auto'"
+    return _missing(name)
 
 
 def check_name(name: str, origin: str = "backend") -> None:
@@ -72,10 +82,12 @@ def resolve(requested: str, device_type: str) -> str:
         requested, origin = requested_by_environment, VARIABLE
     # torch.compile evaluates this while it traces, and warns of caches.
     choose = _choose if torch.compiler.is_compiling() else _choose_cached
-    return choose(requested, origin, device_type, ops.load_error)
+    return choose(requested, origin, device_type, (ops.load_error, ops.cuda_load_error))
 
 
-def _choose(requested: str, origin: str, device_type: str, _load_error: str | None) -> str:
+def _choose(
+    requested: str, origin: str, device_type: str, _load_errors: tuple[str | None, str | None]
+) -> str:
     check_name(requested, origin)
     if requested != "auto":
         if reason := _cannot_serve(requested, device_type):

@@ -6,7 +6,6 @@ Needs nothing beyond torch and numpy, so that it runs where something else does 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import platform
 from typing import NamedTuple
 
@@ -16,8 +15,6 @@ import torch
 import dldl_fast
 from dldl_fast import backends, ops
 from dldl_fast.build_info import BuildInfo, build_info
-
-MIN_TORCH_CUDA = (2, 13)
 
 
 class LibraryStatus(NamedTuple):
@@ -63,7 +60,7 @@ def environment() -> Environment:
             "triton": _installed("triton"),
         },
         build=build,
-        libraries=[_cpu_library(build), _cuda_library(build)],
+        libraries=[_cpu_library(), _cuda_library()],
         instruction_set=_instruction_set(),
         cuda_devices=_cuda_devices(),
         backends=backends.status(),
@@ -77,11 +74,6 @@ def _installed(distribution: str) -> str:
         return "not installed"
 
 
-def _file(library: str) -> str | None:
-    spec = importlib.util.find_spec(f"dldl_fast.{library}")
-    return None if spec is None else spec.origin
-
-
 def _instruction_set() -> str:
     if ops.load_error is not None:
         return "none: the CPU library is not loaded"
@@ -91,29 +83,15 @@ def _instruction_set() -> str:
         return f"none: {error}"
 
 
-def _cpu_library(build: BuildInfo) -> LibraryStatus:
-    built = _file("_C") is not None
-    if ops.load_error is None:
-        return LibraryStatus("_C", built, True, "CPU kernels")
-    reason = ops.load_error if built else build.no_extension or ops.load_error
-    return LibraryStatus("_C", built, False, reason)
+def _cpu_library() -> LibraryStatus:
+    built, reason = ops.library_file("_C") is not None, ops.load_error
+    return LibraryStatus("_C", built, reason is None, reason or "CPU kernels")
 
 
-def _cuda_library(build: BuildInfo) -> LibraryStatus:
-    path = _file("_C_cuda")
-    if path is None:
-        reason = build.no_cuda or "it is not part of this installation: install dldl_fast again"
-        return LibraryStatus("_C_cuda", False, False, reason)
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < MIN_TORCH_CUDA:
-        needed = ".".join(map(str, MIN_TORCH_CUDA))
-        reason = f"it needs torch >= {needed}, this is {torch.__version__}: install a newer torch"
-        return LibraryStatus("_C_cuda", True, False, reason)
-    try:
-        torch.ops.load_library(path)
-    except OSError as error:
-        reason = f"{path} does not load ({error}): install dldl_fast again beside this torch"
-        return LibraryStatus("_C_cuda", True, False, reason)
-    return LibraryStatus("_C_cuda", True, True, str(torch.ops.dldl_fast.cuda_build_info()))
+def _cuda_library() -> LibraryStatus:
+    built, reason = ops.library_file("_C_cuda") is not None, ops.load_cuda()
+    detail = reason or str(torch.ops.dldl_fast.cuda_build_info())
+    return LibraryStatus("_C_cuda", built, reason is None, detail)
 
 
 def _cuda_devices() -> list[str]:

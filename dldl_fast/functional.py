@@ -78,7 +78,7 @@ def label_distribution_loss(
         out_of_range: "error", "clamp" or "keep".
         ignore_nan: leave rows with a NaN target out.
         validate: "auto", True or False.
-        backend: "auto", "cpp" or "reference".
+        backend: "auto", "cpp", "cuda" or "reference".
         return_terms: also return the terms per row, from the same pass.
 
     Returns:
@@ -182,7 +182,7 @@ def expectation(
         labels: label grid, K increasing numbers.
         return_std: also return the standard deviation of the predicted distribution, a measure
             of the uncertainty of each prediction, in the unit of the labels.
-        backend: "auto", "cpp" or "reference".
+        backend: "auto", "cpp", "cuda" or "reference".
 
     Returns:
         [...] in float64, so that an offset of the grid costs no digits; or a pair of them.

@@ -16,35 +16,58 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dldl_fast.build_info import build_info
 from dldl_fast.options import REDUCTIONS, LossOptions
 
 MIN_TORCH = (2, 10)
+MIN_TORCH_CUDA = (2, 13)
 
 _Row = Tensor | None
 
 
-def _load() -> str | None:
-    """Load the compiled library; return why that failed, or None."""
-    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    if version < MIN_TORCH:
-        return (
-            f"torch {torch.__version__} has no stable ABI for the compiled ops: "
-            "install torch >= 2.10 and dldl_fast again"
-        )
-    spec = importlib.util.find_spec("dldl_fast._C")
-    if spec is None or spec.origin is None:
-        return (
-            "the compiled library is not part of this installation: install a C++ compiler and "
-            "run `pip install` again without DLDL_FAST_NO_EXT=1"
-        )
+def library_file(library: str) -> str | None:
+    """Path of a compiled library of this package, or None if it was not built."""
+    spec = importlib.util.find_spec(f"dldl_fast.{library}")
+    return None if spec is None else spec.origin
+
+
+def _load(library: str, needed: tuple[int, int], missing: str) -> str | None:
+    """Load a compiled library; return why that failed, or None."""
+    path = library_file(library)
+    if path is None:
+        return missing
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < needed:
+        version = ".".join(map(str, needed))
+        return f"it needs torch >= {version}, this is {torch.__version__}: install a newer torch"
     try:
-        torch.ops.load_library(spec.origin)
+        torch.ops.load_library(path)
     except (OSError, RuntimeError) as error:
-        return f"{spec.origin} does not load ({error}): install dldl_fast again beside this torch"
+        return f"{path} does not load ({error}): install dldl_fast again beside this torch"
     return None
 
 
-load_error = _load()
+load_error = _load(
+    "_C",
+    MIN_TORCH,
+    build_info().no_extension
+    or "the compiled library is not part of this installation: install a C++ compiler and "
+    "run `pip install` again without DLDL_FAST_NO_EXT=1",
+)
+
+
+def load_cuda() -> str | None:
+    """Load the CUDA kernels, which takes no device; return why that failed, or None."""
+    if load_error is not None:
+        return load_error
+    missing = "they are not part of this installation: install dldl_fast again"
+    return _load("_C_cuda", MIN_TORCH_CUDA, build_info().no_cuda or missing)
+
+
+cuda_load_error = (
+    load_cuda()
+    if torch.version.cuda is not None
+    else f"torch {torch.__version__} is built without CUDA: install one that is"
+)
 
 
 def label_distribution_loss(
@@ -133,7 +156,7 @@ class _LabelDistributionLoss(torch.autograd.Function):
         if grad_logits is None or torch.is_grad_enabled():
             # A second backward pass, or one that is itself recorded (create_graph=True).
             grad_logits = _recompute(ctx, grad_loss)
-        elif not ctx.is_final or grad_loss.item() != 1:
+        elif not (ctx.is_final and grad_loss.is_cpu and grad_loss.item() == 1):
             _scale(grad_logits, grad_loss, ctx.scale, ctx.saved_tensors[3])
         return grad_logits, None, None
 

@@ -18,15 +18,6 @@ struct Half {
   uint16_t bits;
 };
 
-// A per-row argument of either floating type; `data` is null where the argument was left out.
-struct RowValues {
-  const void* data;
-  bool is_double;
-  double operator[](int64_t i) const {
-    return is_double ? static_cast<const double*>(data)[i] : static_cast<const float*>(data)[i];
-  }
-};
-
 // The label grid in float64, and relative to its middle in the type of the accumulation, so that
 // labels near 1,000,000 are as exact as labels near 0.
 struct LabelGrid {

@@ -1,8 +1,6 @@
 // label_distribution_loss, label_distribution_loss_backward and scale_rows_ for CPU tensors.
 #include <torch/csrc/stable/library.h>
 
-#include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -11,6 +9,7 @@
 
 #include "cpu/huge_pages.h"
 #include "cpu/tensors.h"
+#include "loss_results.h"
 
 namespace dldl_fast {
 namespace {
@@ -18,57 +17,10 @@ namespace {
 // Logits of that size come from memory: less than the last-level cache that a core can fill.
 constexpr int64_t kCacheBytes = int64_t{4} << 20;
 
-std::string format(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%g", value);
-  return text;
-}
-
-// The texts of dldl_fast/value_checks.py.
-std::string describe(BadValue what, const LossInputs& in) {
-  switch (what) {
-    case BadValue::kTargetNotFinite:
-      return in.options.ignore_nan
-                 ? "target must be finite"
-                 : "target must be finite; ignore_nan=True leaves rows with a NaN target out";
-    case BadValue::kTargetOutside:
-      return "target must lie on the label grid [" + format(in.grid.labels[0]) + ", " +
-             format(in.grid.labels[in.grid.size - 1]) +
-             "] (out_of_range='clamp' or 'keep' accepts others)";
-    case BadValue::kSigma:
-      return in.options.kind == Kind::kGaussianPdf
-                 ? "sigma must be finite and > 0 for kind='gaussian_pdf'"
-                 : "sigma must be finite and >= 0";
-    case BadValue::kDistribution:
-      return "target_distribution must hold finite values >= 0";
-    case BadValue::kDistributionSum:
-      return "target_distribution rows must have a positive finite sum";
-    case BadValue::kWeight:
-      return "weight must be finite and >= 0";
-    case BadValue::kUnderflow:
-      return "kind='gaussian_pdf' has no mass on the label grid (S = 0; kind='gaussian' is "
-             "normalised) for this target";
-    case BadValue::kNone:
-      break;
-  }
-  return "";
-}
-
 struct Results {
   Tensor loss;
   std::optional<Tensor> grad_logits, scale, terms;
 };
-
-// The power of 2 by which float16 gradients are written too small, if the greatest one that labels
-// so far apart can have would overflow.
-double half_headroom(const LossOptions& options, const LabelGrid& grid) {
-  constexpr double kMaxHalf = 65504;
-  const double range = grid.labels[grid.size - 1] - grid.labels[0];
-  // p_hat_k |l_k - y_hat| <= range / 4, and |y_hat - y| <= range.
-  const double slope = options.regression == Regression::kL2 ? 2 * range : 1;
-  const double bound = options.ld_weight + options.lambda * slope * range / 4;
-  return bound <= kMaxHalf ? 1 : std::exp2(std::floor(std::log2(kMaxHalf / bound)));
-}
 
 void fill(Tensor scalar, double value) {
   if (scalar.scalar_type() == ScalarType::Double) {
@@ -102,14 +54,10 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
                             static_cast<Reduction>(reduction),
                             static_cast<OutOfRange>(out_of_range),
                             ignore_nan};
-  // Where the mean's 1 / N is known before, the gradient is written with it, and backward has
-  // nothing to do for an incoming 1. Not in float16, where such gradients would vanish.
   const bool is_mean = options.reduction == Reduction::kMean;
-  const bool is_half = logits.scalar_type() == ScalarType::Half;
-  const bool scale_later = is_half || (is_mean && (weight.has_value() || ignore_nan));
-  const double grad_scale = is_half                   ? half_headroom(options, grid.grid())
-                            : is_mean && !scale_later ? 1 / static_cast<double>(n_rows)
-                                                      : 1;
+  const double first = grid.grid().labels[0], last = grid.grid().labels[n_labels - 1];
+  const GradientScale scale(options, logits.scalar_type(), weight.has_value(), n_rows,
+                            last - first);
   const int64_t logits_bytes = n_rows * n_labels * static_cast<int64_t>(logits.element_size());
   const LossInputs in{logits.const_data_ptr(),
                       logits.stride(0),
@@ -120,7 +68,7 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
                       weights.get(),
                       distributions.get(),
                       options,
-                      grad_scale,
+                      scale.now,
                       logits_bytes > kCacheBytes};
 
   const bool per_row = options.reduction == Reduction::kNone;
@@ -147,9 +95,7 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
   double loss = 0, total = 0;
   for (const ChunkResult& chunk : chunks) {
     if (validate && chunk.bad_row >= 0) {
-      // dldl_fast/ops.py turns this prefix into the type of the exception.
-      throw std::runtime_error("ValueError: " + describe(chunk.bad_value, in) + ", got " +
-                               format(chunk.value) + " at row " + std::to_string(chunk.bad_row));
+      throw_value_error(chunk.bad_value, chunk.value, chunk.bad_row, options, first, last);
     }
     loss += chunk.loss;
     total += chunk.weight;
@@ -158,9 +104,9 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
     const double divisor = !is_mean ? 1 : total;
     fill(results.loss, divisor == 0 ? 0 : loss / divisor);
   }
-  if (scale_later) {
+  if (scale.later) {
     results.scale = new_tensor(logits, ScalarType::Double, {});
-    fill(*results.scale, !is_mean ? 1 / grad_scale : total == 0 ? 0 : 1 / (grad_scale * total));
+    fill(*results.scale, !is_mean ? 1 / scale.now : total == 0 ? 0 : 1 / (scale.now * total));
   }
   return results;
 }

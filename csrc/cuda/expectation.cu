@@ -37,10 +37,14 @@ void launch_moments(const Logits& logits, const LabelGrid& grid, const MomentsOu
       launch_long_rows<double>(logits, grid, out, stream);
     }
   } else {
-    if (grid.size <= 128) {
-      launch_tiles<float, RowGroup<8, 16, 0>>(logits, grid, out, stream);
+    if (grid.size <= 64) {
+      launch_tiles<float, RowGroup<8, 8, 0>>(logits, grid, out, stream);
+    } else if (grid.size <= 128) {
+      launch_tiles<float, RowGroup<8, 16, 8>>(logits, grid, out, stream);
+    } else if (grid.size <= 512) {
+      launch_tiles<float, RowGroup<32, 16, 4>>(logits, grid, out, stream);
     } else if (grid.size <= 1024) {
-      launch_tiles<float, RowGroup<32, 32, 0>>(logits, grid, out, stream);
+      launch_tiles<float, RowGroup<32, 32, 16>>(logits, grid, out, stream);
     } else {
       launch_long_rows<float>(logits, grid, out, stream);
     }

@@ -12,7 +12,7 @@ void expectation(const Logits& logits, const LabelGrid& grid, double* mean, doub
                  cudaStream_t stream);
 
 // grad[i] = grad_mean[i] d mean_i / d logits + grad_std[i] d std_i / d logits, [N, K] contiguous,
-// of the type of the logits.
+// of the type of the logits. Either gradient may be null.
 void expectation_backward(const Logits& logits, const LabelGrid& grid, const double* grad_mean,
                           const double* grad_std, void* grad, cudaStream_t stream);
 

@@ -32,9 +32,10 @@ struct MomentsGradient {
   __device__ MomentsGradient(const Moments<A>& m, const MomentsOutputs& out, int64_t row)
       : mean(m.mean), variance(m.variance) {
     const double std = sqrt(static_cast<double>(m.variance));
-    linear = static_cast<A>(out.grad_mean[row]) * m.inverse_sum;
+    linear = out.grad_mean == nullptr ? A(0) : static_cast<A>(out.grad_mean[row]) * m.inverse_sum;
     // The square root has no derivative at 0: a one-hot prediction gets the sub-gradient 0.
-    square = std == 0 ? A(0) : static_cast<A>(out.grad_std[row] / (2 * std)) * m.inverse_sum;
+    const bool has_square = out.grad_std != nullptr && std != 0;
+    square = has_square ? static_cast<A>(out.grad_std[row] / (2 * std)) * m.inverse_sum : A(0);
   }
   __device__ __forceinline__ A at(A exponential, A label) const {
     const A d = label - mean;
@@ -89,7 +90,7 @@ template <class A, class Group>
 __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
     expectation_tiles(const Logits logits, const LabelGrid grid, const MomentsOutputs out,
                       int rows_per_tile) {
-  const int n_labels = grid.size, group = Group::index();
+  const int n_labels = grid.size;
   auto& memory = block_memory<TileMemory<A>>();
   A* labels = memory.labels();
   fill_labels(grid, labels);
@@ -97,9 +98,9 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
   const TileRows rows = tile_rows<Group>(logits.n_rows, row0, rows_per_tile);
   A* tile = load_rows(logits, row0, rows, n_labels, memory.tile(n_labels));
   __syncthreads();
-  if (group < rows.padded) {
-    compute_moments<A, Group>(grid, out, labels, row0 + group, group < rows.count,
-                              tile + group * n_labels);
+#pragma unroll 1
+  for (int r = Group::index(); r < rows.padded; r += Group::kGroups) {
+    compute_moments<A, Group>(grid, out, labels, row0 + r, r < rows.count, tile + r * n_labels);
   }
   if (out.grad == nullptr) return;
   __syncthreads();

@@ -7,12 +7,6 @@
 
 namespace dldl_fast::cuda {
 
-// A per-row argument of either floating type; `data` is null where the argument was left out.
-struct RowValues {
-  const void* data;
-  bool is_double;
-};
-
 struct LabelGrid {
   const double* labels;  // [K], increasing
   int size;

@@ -1,8 +1,6 @@
 #include "cuda/label_distribution_loss.h"
 
-#include "cuda/label_distribution_loss_kernel.cuh"
-#include "cuda/label_distribution_loss_long_kernel.cuh"
-#include "cuda/launch.h"
+#include "cuda/label_distribution_loss_launch.cuh"
 
 namespace dldl_fast::cuda {
 namespace {
@@ -51,24 +49,6 @@ int64_t with_group(float, int n_labels, const F& f) {
   return f(RowGroup<32, 32, 24>());
 }
 
-// How the rows are spread over blocks.
-template <class A, class Group>
-struct TileLaunch {
-  using Memory = TileMemory<A, LossMemory<A, Group>>;
-
-  explicit TileLaunch(const LossInputs& in) {
-    const bool has_table = in.distribution.data != nullptr || in.options.kind == Kind::kGaussianBin;
-    const auto bytes = [&](int n) { return Memory::bytes(in.grid.size, n, has_table); };
-    rows = rows_that_fit<Group>(bytes);
-    shared_bytes = bytes(rows);
-    blocks = blocks_for(in.logits.n_rows, rows);
-  }
-
-  int rows;
-  size_t shared_bytes;
-  int64_t blocks;
-};
-
 template <class A>
 int64_t count_blocks(const LossInputs& in) {
   if (in.grid.size > kMaxTileLabels<A>) return in.logits.n_rows;
@@ -76,26 +56,13 @@ int64_t count_blocks(const LossInputs& in) {
                     [&](auto group) { return TileLaunch<A, decltype(group)>(in).blocks; });
 }
 
-template <class T, class A>
-void launch_long_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
-  launch("label_distribution_loss_long_rows", label_distribution_loss_long_rows<T, A>,
-         in.logits.n_rows, kBlockThreads, sizeof(LongRowMemory<A>), stream, in, out,
-         Coefficients<A>(in));
-}
-
 template <class A>
 void launch_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
   if (in.grid.size <= kMaxTileLabels<A>) {
-    with_group(A(), in.grid.size, [&](auto group) {
-      using Group = decltype(group);
-      const TileLaunch<A, Group> tiles(in);
-      launch("label_distribution_loss_tiles", label_distribution_loss_tiles<A, Group>, tiles.blocks,
-             kBlockThreads, tiles.shared_bytes, stream, in, out, Coefficients<A>(in), tiles.rows);
-      return tiles.blocks;
-    });
+    with_group(A(), in.grid.size,
+               [&](auto group) { return launch_tiles<A, decltype(group)>(in, out, stream); });
   } else {
-    dispatch_storage<A>(in.logits.storage,
-                        [&](auto type) { launch_long_rows<decltype(type), A>(in, out, stream); });
+    launch_long_rows<A>(in, out, stream);
   }
 }
 

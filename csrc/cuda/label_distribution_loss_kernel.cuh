@@ -1,10 +1,12 @@
 // The loss of tiles of rows and its gradient, each row held in the registers of a group of lanes.
 //
-// Gradient in forward. Bytes a row for training with reduction=mean, K logits of b bytes:
-//   gradient written by forward   K b read + K b written               2 K b   (K = 101: 808, 404)
-//   recomputed by backward        K b read, K b read + K b written     3 K b   (K = 101: 1212, 606)
-// in float32 and in half precision. Where backward has to scale (weights, a loss scale) it reads
-// and writes 2 K b more, as recomputing would from there on; everything is computed once.
+// Forward writes the gradient. Bytes of a row, training with reduction=mean, K logits of b bytes:
+//                                 forward      backward      K = 101: float32  bfloat16
+//   gradient in forward           2 K b        0             808       404
+//   recomputed in backward        K b          2 K b         1212      606
+//   gradient in forward, scaled   2 K b        2 K b         1616      808
+// The last line is for weights or a loss scale, where recomputing would save a quarter of the
+// bytes and compute every exponential twice; plain training decides. Forward alone is K b.
 //
 // A block's tile goes to shared memory in the accumulation type; one thread a row prepares the
 // targets meanwhile; then each group takes its row from the tile and leaves the gradient in its
@@ -171,20 +173,20 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
     set_target(in, row, needs_target, memory.front.targets[thread]);
   }
   __syncthreads();
-  const int group = Group::index();
-  if (group < rows.padded) {
-    RowTarget<A>& target = memory.front.targets[group];
-    A* table = tables + group * n_labels;
+#pragma unroll 1
+  for (int r = Group::index(); r < rows.padded; r += Group::kGroups) {
+    RowTarget<A>& target = memory.front.targets[r];
+    A* table = tables + r * n_labels;
     if (has_table && needs_target) {
       if (in.distribution.data != nullptr) {
-        tabulate_histogram<A, Group>(in, out, row0 + group, target, table);
+        tabulate_histogram<A, Group>(in, out, row0 + r, target, table);
       } else {
         tabulate_bins<A, Group>(in, target, table);
       }
       __syncwarp();
     }
-    compute_row<A, Group>(in, out, by, target, labels, table, row0 + group, group < rows.count,
-                          needs_target, tile + group * n_labels, memory.front.shares[group]);
+    compute_row<A, Group>(in, out, by, target, labels, table, row0 + r, r < rows.count,
+                          needs_target, tile + r * n_labels, memory.front.shares[r]);
   }
   __syncthreads();
   if (out.grad != nullptr) {

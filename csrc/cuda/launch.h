@@ -19,14 +19,15 @@ inline int64_t blocks_for(int64_t n_rows, int64_t rows_per_block) {
   return (n_rows + rows_per_block - 1) / rows_per_block;
 }
 
-// What every GPU gives a block without being asked.
-constexpr size_t kSharedBytes = 48 * 1024;
-
-// The largest tile of whole warps whose `bytes(rows)` fit into the shared memory.
+// The rows of a block, so that `bytes(rows)` fit into its shared memory: all of them where that
+// leaves an SM of 100 KB room for three blocks, else one for each group, or as many whole warps of
+// groups as fit into what every GPU gives a block without being asked.
 template <class Group, class F>
 int rows_that_fit(const F& bytes) {
-  int rows = Group::kMaxRows;
-  while (bytes(rows) > kSharedBytes) rows -= Group::kRowsPerWarp;
+  constexpr size_t kThird = 32 * 1024 + 512, kAll = 48 * 1024;
+  if (bytes(Group::kMaxRows) <= kThird) return Group::kMaxRows;
+  int rows = Group::kGroups;
+  while (bytes(rows) > kAll) rows -= Group::kRowsPerWarp;
   return rows;
 }
 

@@ -19,7 +19,9 @@ struct RowGroup {
   static constexpr int kLanes = kGroupLanes;
   static constexpr int kSlots = kGroupSlots;
   static constexpr int kRowsPerWarp = kWarp / kLanes;
-  static constexpr int kMaxRows = kBlockThreads / kLanes;
+  static constexpr int kGroups = kBlockThreads / kLanes;
+  // Of a block: two for each group share what the block does once.
+  static constexpr int kMaxRows = 2 * kGroups;
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % kLanes; }
   static __device__ int index() { return static_cast<int>(threadIdx.x) / kLanes; }
@@ -35,11 +37,13 @@ struct RowGroup {
   }
 };
 
-// Blocks that an SM holds together: as many as the registers of the slots leave room for.
+// Blocks that an SM holds together: as many as the registers of the slots leave room for without
+// spilling on any architecture (the smallest group takes a few more on 12.0 than elsewhere).
 template <class A, class Group>
-constexpr int kMinBlocks = sizeof(A) == sizeof(double) || Group::kSlots > 16 ? 2
-                           : Group::kSlots > 13                              ? 3
-                                                                             : 4;
+constexpr int kMinBlocks = sizeof(A) == sizeof(double)               ? 1
+                           : Group::kSlots > 16                      ? 2
+                           : Group::kSlots > 13 || Group::kSlots < 8 ? 3
+                                                                     : 4;
 
 template <int kLanes, class V>
 __device__ __forceinline__ V group_sum(V value) {

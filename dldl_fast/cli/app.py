@@ -137,7 +137,7 @@ def train(
         typer.Option(help="Of the expectation.", rich_help_panel=_LOSS),
     ] = "l1",
     backend: Annotated[
-        str, typer.Option(help="auto, cpp or reference.", rich_help_panel=_LOSS)
+        str, typer.Option(help="auto, cpp, cuda or reference.", rich_help_panel=_LOSS)
     ] = "auto",
 ) -> None:
     """Train TinyAgeNet with the DLDL-v2 loss; without options: head roll on real faces.
