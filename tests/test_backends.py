@@ -78,7 +78,7 @@ def test_variable_is_read_at_import(variable: str | None, requested: str) -> Non
 
 
 def test_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    valid = "must be one of 'auto', 'cpp', 'reference', got 'cppp'"
+    valid = "must be one of 'auto', 'cpp', 'cuda', 'reference', got 'cppp'"
     with pytest.raises(ValueError, match=f"^backend {valid}"):
         functional.label_distribution_loss(X, Y, labels=range(5), backend="cppp")
     with pytest.raises(ValueError, match=f"^backend {valid}"):
@@ -109,7 +109,25 @@ def test_without_the_library(used: list[str], monkeypatch: pytest.MonkeyPatch) -
 
 @needs_cpp
 def test_status_with_the_library() -> None:
-    assert [tuple(s) for s in backends.status()] == [("cpp", True, ""), ("reference", True, "")]
+    status = {s.name: s for s in backends.status()}
+    assert list(status) == ["cpp", "cuda", "reference"]
+    assert status["cpp"].available and status["reference"].available
+    assert status["cuda"].available == (torch.cuda.is_available() and ops.cuda_load_error is None)
+    assert status["cuda"].available == (not status["cuda"].reason)
+
+
+def test_cuda_kernels_serve_cuda_tensors_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        RuntimeError, match="backend='cuda' cannot be used: it runs on CUDA devices"
+    ):
+        loss("cuda")
+    monkeypatch.setattr(ops, "cuda_load_error", "no toolkit was found: install one")
+    with pytest.raises(RuntimeError, match="backend='cuda' cannot be used: no toolkit was found"):
+        backends.resolve("cuda", "cuda")
+    assert backends.resolve("auto", "cuda") == "reference"
+    monkeypatch.setattr(ops, "cuda_load_error", None)
+    assert backends.resolve("auto", "cuda") == "cuda"
+    assert backends.resolve("auto", "cpu") in ("cpp", "reference")
 
 
 @needs_cpp

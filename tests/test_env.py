@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,18 @@ needs_cpu_library = pytest.mark.skipif(
 )
 
 
-def report(monkeypatch: pytest.MonkeyPatch, build: BuildInfo) -> env.Environment:
-    monkeypatch.setattr(env, "build_info", lambda: build)
-    return env.environment()
+@pytest.fixture
+def cuda_library(monkeypatch: pytest.MonkeyPatch) -> Callable[..., env.LibraryStatus]:
+    """What the report says of the CUDA library if its file, the build or torch are others."""
 
+    def status(file: str | None, build: BuildInfo, torch_version: str) -> env.LibraryStatus:
+        monkeypatch.setattr(ops, "library_file", lambda library: file)
+        monkeypatch.setattr(ops, "build_info", lambda: build)
+        monkeypatch.setattr(ops, "load_error", None)
+        monkeypatch.setattr(torch, "__version__", torch_version)
+        return env._cuda_library()
 
-def missing(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
-    file = env._file
-    monkeypatch.setattr(env, "_file", lambda name: None if name in libraries else file(name))
+    return status
 
 
 def test_versions() -> None:
@@ -60,39 +65,36 @@ def test_forced_instruction_set(forced: str, line: str) -> None:
     assert line in run_env(DLDL_FAST_CPU=forced)
 
 
-def test_reason_why_nothing_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing(monkeypatch, "_C", "_C_cuda")
-    monkeypatch.setattr(ops, "load_error", "general advice")
-    found = report(monkeypatch, BuildInfo(no_extension="old torch", no_cuda="no nvcc"))
+def test_reason_why_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "library_file", lambda library: None)
+    monkeypatch.setattr(ops, "load_error", "no compiler")
+    found = env.environment()
     assert found.libraries == [
-        env.LibraryStatus("_C", False, False, "old torch"),
-        env.LibraryStatus("_C_cuda", False, False, "no nvcc"),
+        env.LibraryStatus("_C", False, False, "no compiler"),
+        env.LibraryStatus("_C_cuda", False, False, "no compiler"),
     ]
     assert found.instruction_set == "none: the CPU library is not loaded"
 
 
-def test_reason_without_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing(monkeypatch, "_C", "_C_cuda")
-    monkeypatch.setattr(ops, "load_error", "general advice")
-    cpu, cuda = report(monkeypatch, BuildInfo()).libraries
-    assert cpu.detail == "general advice"
-    assert cuda.detail == "it is not part of this installation: install dldl_fast again"
+def test_cuda_library_that_was_not_built(cuda_library: Callable[..., env.LibraryStatus]) -> None:
+    cuda = cuda_library(None, BuildInfo(no_cuda="no nvcc"), "2.13.0")
+    assert cuda == env.LibraryStatus("_C_cuda", False, False, "no nvcc")
+    cuda = cuda_library(None, BuildInfo(), "2.13.0")
+    assert cuda.detail == "they are not part of this installation: install dldl_fast again"
 
 
-def test_cuda_library_under_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(env, "_file", lambda name: f"/somewhere/{name}.so")
-    monkeypatch.setattr(torch, "__version__", "2.12.0")
-    cuda = env._cuda_library(BuildInfo())
+def test_cuda_library_under_an_older_torch(cuda_library: Callable[..., env.LibraryStatus]) -> None:
+    cuda = cuda_library("/somewhere/_C_cuda.so", BuildInfo(), "2.12.0")
     assert (cuda.built, cuda.loaded) == (True, False)
     assert cuda.detail == "it needs torch >= 2.13, this is 2.12.0: install a newer torch"
 
 
-def test_cuda_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cuda_library_that_does_not_load(
+    cuda_library: Callable[..., env.LibraryStatus], tmp_path: Path
+) -> None:
     broken = tmp_path / "_C_cuda.so"
     broken.write_text("not a library")
-    monkeypatch.setattr(env, "_file", lambda name: str(broken))
-    monkeypatch.setattr(torch, "__version__", "2.13.0")
-    cuda = env._cuda_library(BuildInfo())
+    cuda = cuda_library(str(broken), BuildInfo(), "2.13.0")
     assert (cuda.built, cuda.loaded) == (True, False)
     assert cuda.detail.startswith(f"{broken} does not load (")
     assert cuda.detail.endswith("install dldl_fast again beside this torch")

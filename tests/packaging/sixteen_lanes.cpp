@@ -66,8 +66,8 @@ void run(const Case& c) {
   for (double& p : distribution) p = uniform(random);
   target[n / 2] = std::numeric_limits<double>::quiet_NaN();  // a bad row, or an ignored one
 
-  const LabelGrid grid{labels.data(), midpoints.data(), centred.data(),
-                       k,             middle,           c.bent ? 0 : inverse_step};
+  const LabelGrid grid{labels.data(), midpoints.data(),         centred.data(), k,
+                       middle,        c.bent ? 0 : inverse_step};
   const LossInputs in{logits.data(),
                       k,
                       grid,
@@ -130,8 +130,13 @@ int main() {
                                   OutOfRange::kError,
                                   variant > 3};
         // Full blocks and a rest; the bad row is in a block of its own or among others.
-        const Case c{variant % 2 == 0 ? 48 : 37, n_labels,         Storage::kFloat, options,
-                     variant > 1,                given,            variant == 5};
+        const Case c{variant % 2 == 0 ? 48 : 37,
+                     n_labels,
+                     Storage::kFloat,
+                     options,
+                     variant > 1,
+                     given,
+                     variant == 5};
         run<float>(c);
         Case halved = c;
         halved.storage = Storage::kBFloat16;

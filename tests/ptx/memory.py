@@ -91,6 +91,11 @@ class Memory:
         self.store.fill(self._allocation(pointer).place, values.tobytes())
         return pointer
 
+    def fill(self, address: int, data: bytes) -> None:
+        """Write bytes from the host at any address."""
+        place = int(self.locate(np.zeros(1, np.int64), np.array([address]), len(data))[0])
+        self.store.fill(place, data)
+
     def download(self, pointer: Pointer) -> Array:
         """A copy of an array; all of it must have been written."""
         allocation = self._allocation(pointer)

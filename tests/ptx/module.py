@@ -43,6 +43,10 @@ class Module:
             raise BadLaunch(f"expected one kernel with {parts} in its name, got {found or 'none'}")
         return found[0]
 
+    def parameter_sizes(self, kernel: str) -> list[int]:
+        """Bytes of each parameter."""
+        return [parameter.size for parameter in self._file.functions[kernel].parameters]
+
     def launch(
         self,
         kernel: str,

@@ -1,4 +1,8 @@
-"""The launchers of csrc/cuda on CPU tensors, compiled by g++ against the stand-in CUDA headers."""
+"""The launchers of csrc/cuda on CPU tensors.
+
+Here compiled by g++ against the stand-in CUDA headers, so that pointers are those of the tensors;
+tests/ptx/launchers.py gives them other memory.
+"""
 
 from __future__ import annotations
 
@@ -109,26 +113,48 @@ class _ScaleInputs(Structure):
 
 
 class Launchers:
-    """What the glue between torch and the launchers does, on host memory.
+    """What the glue between torch and the launchers does.
 
     Its methods take the place of those in `dldl_fast.ops`.
     """
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
-        self._library.simt_loss_workspace_doubles.restype = ctypes.c_size_t
-        self._library.simt_set_seed.argtypes = [c_uint64]
+        self._library.launch_loss_workspace_doubles.restype = ctypes.c_size_t
         # (row, code) of the last call, or None.
         self.bad_row: tuple[int, int] | None = None
 
     def set_seed(self, seed: int) -> None:
-        self._library.simt_set_seed(seed)
+        """Another order of the threads."""
+        self._library.simt_set_seed(c_uint64(seed))
 
     def _call(self, name: str, *arguments: Any) -> None:
-        function = getattr(self._library, f"simt_{name}")
+        function = getattr(self._library, f"launch_{name}")
         function.restype = ctypes.c_char_p
         if message := function(*arguments):
             raise RuntimeError(message.decode())
+
+    # Addresses for the kernels. An output is written to its last byte.
+    def _input(self, tensor: Tensor) -> int:
+        return tensor.data_ptr()
+
+    def _output(self, tensor: Tensor) -> int:
+        return tensor.data_ptr()
+
+    def _in_place(self, tensor: Tensor) -> int:
+        return tensor.data_ptr()
+
+    def _grid(self, labels: Tensor, step: float) -> _LabelGrid:
+        return _LabelGrid(self._input(labels), len(labels), step, 1 / step if step > 0 else 0.0)
+
+    def _logits(self, logits: Tensor) -> _Logits:
+        storage = _STORAGES.index(logits.dtype)
+        return _Logits(self._input(logits), storage, len(logits), logits.stride(0))
+
+    def _values(self, values: Tensor | None) -> _RowValues:
+        if values is None:
+            return _RowValues(None, False)
+        return _RowValues(self._input(values), values.dtype == torch.float64)
 
     def forward(
         self,
@@ -148,7 +174,7 @@ class Launchers:
         logits = _with_contiguous_rows(logits)
         labels = labels.contiguous()
         n_rows, n_labels = logits.shape
-        grid = _grid(labels, step)
+        grid = self._grid(labels, step)
         number, rows = (0.0, sigma) if isinstance(sigma, Tensor) else (float(sigma), None)
         held = [
             None if v is None else v.contiguous()
@@ -158,8 +184,8 @@ class Launchers:
         scale_now = known and logits.dtype != torch.float16
         grad_scale = 1 / max(n_rows, 1) if scale_now else 1.0
         inputs = _LossInputs(
-            _logits(logits), grid, _values(held[0]), _values(held[1]), number, _values(held[2]),
-            _values(held[3]), _LossOptions(*options.codes), grad_scale,
+            self._logits(logits), grid, self._values(held[0]), self._values(held[1]), number,
+            self._values(held[2]), self._values(held[3]), _LossOptions(*options.codes), grad_scale,
         )  # fmt: skip
 
         accumulation = reference.accumulation_dtype(logits)
@@ -168,17 +194,17 @@ class Launchers:
         grad = torch.full((n_rows, n_labels), nan, dtype=logits.dtype) if needs_grad else None
         scale = None if scale_now else torch.full((), nan, dtype=torch.float64)
         terms = torch.full((3, n_rows), nan, dtype=torch.float64) if return_terms else None
-        bad_row = c_uint64(0)
-        size = self._library.simt_loss_workspace_doubles(byref(inputs))
+        bad_row = torch.zeros((), dtype=torch.int64)
+        size = self._library.launch_loss_workspace_doubles(byref(inputs))
         workspace = torch.full((size,), nan, dtype=torch.float64)
         outputs = _LossOutputs(
-            loss.data_ptr(), None if grad is None else grad.data_ptr(),
-            None if scale is None else scale.data_ptr(),
-            None if terms is None else terms.data_ptr(), ctypes.addressof(bad_row),
-            workspace.data_ptr(),
+            self._output(loss), None if grad is None else self._output(grad),
+            None if scale is None else self._output(scale),
+            None if terms is None else self._output(terms), self._output(bad_row),
+            self._in_place(workspace),
         )  # fmt: skip
         self._call("label_distribution_loss", byref(inputs), byref(outputs))
-        found = bad_row.value
+        found = int(bad_row) % 2**64
         self.bad_row = None if found == NO_BAD_ROW else (found >> 8, found & 255)
         return loss, grad, scale, terms
 
@@ -188,8 +214,9 @@ class Launchers:
         grad_loss = grad_loss.contiguous()
         weight = None if weight is None else weight.contiguous()
         inputs = _ScaleInputs(
-            grad.data_ptr(), _STORAGES.index(grad.dtype), *grad.shape, _values(grad_loss),
-            grad_loss.dim() == 1, None if scale is None else scale.data_ptr(), _values(weight),
+            self._in_place(grad), _STORAGES.index(grad.dtype), *grad.shape, self._values(grad_loss),
+            grad_loss.dim() == 1, None if scale is None else self._input(scale),
+            self._values(weight),
         )  # fmt: skip
         self._call("scale_rows", byref(inputs))
 
@@ -206,8 +233,8 @@ class Launchers:
         return_terms: bool,
     ) -> tuple[Tensor, Tensor | None]:
         arguments = (target, sigma, weight, target_distribution, labels, step, options)
-        loss, terms = _Loss.apply(logits, self, arguments)
-        return loss, terms if return_terms else None
+        loss, terms = _Loss.apply(logits, self, arguments, return_terms)
+        return loss, terms
 
     def expectation(
         self, logits: Tensor, labels: Tensor, step: float, return_std: bool
@@ -216,42 +243,48 @@ class Launchers:
         return mean, std if return_std else None
 
     def moments(self, logits: Tensor, labels: Tensor, step: float) -> tuple[Tensor, Tensor]:
-        grid = _grid(labels, step)
+        grid = self._grid(labels, step)
         logits = _with_contiguous_rows(logits)
         mean, std = torch.full((2, len(logits)), torch.nan, dtype=torch.float64)
-        self._call(
-            "expectation", byref(_logits(logits)), byref(grid), _pointer(mean), _pointer(std)
-        )
+        pointers = [c_void_p(self._output(moment)) for moment in (mean, std)]
+        self._call("expectation", byref(self._logits(logits)), byref(grid), *pointers)
         return mean, std
 
     def moments_backward(
-        self, logits: Tensor, labels: Tensor, step: float, grad_mean: Tensor, grad_std: Tensor
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        step: float,
+        grad_mean: Tensor | None,
+        grad_std: Tensor | None,
     ) -> Tensor:
-        grid = _grid(labels, step)
+        grid = self._grid(labels, step)
         logits = _with_contiguous_rows(logits)
         grad = torch.full(logits.shape, torch.nan, dtype=logits.dtype)
-        grad_mean, grad_std = grad_mean.contiguous(), grad_std.contiguous()
-        self._call(
-            "expectation_backward", byref(_logits(logits)), byref(grid), _pointer(grad_mean),
-            _pointer(grad_std), _pointer(grad),
-        )  # fmt: skip
+        held = [None if given is None else given.contiguous() for given in (grad_mean, grad_std)]
+        pointers = [None if given is None else c_void_p(self._input(given)) for given in held]
+        pointers.append(c_void_p(self._output(grad)))
+        self._call("expectation_backward", byref(self._logits(logits)), byref(grid), *pointers)
         return grad
 
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, launchers: Launchers, arguments: Any) -> Any:
+    def forward(
+        ctx: Any, logits: Tensor, launchers: Launchers, arguments: Any, return_terms: bool
+    ) -> Any:
         loss, ctx.grad, ctx.scale, terms = launchers.forward(
-            logits, *arguments, return_terms=True, needs_grad=True
+            logits, *arguments, return_terms=return_terms, needs_grad=logits.requires_grad
         )
         ctx.launchers, ctx.weight = launchers, arguments[2]
-        ctx.mark_non_differentiable(terms)
+        if terms is not None:
+            ctx.mark_non_differentiable(terms)
         return loss, terms
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, _: Any) -> Any:
         ctx.launchers.scale_rows(ctx.grad, grad_loss, ctx.scale, ctx.weight)
-        return ctx.grad, None, None
+        return ctx.grad, None, None, None
 
 
 class _Expectation(torch.autograd.Function):
@@ -259,6 +292,7 @@ class _Expectation(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, launchers: Launchers, labels: Tensor, step: float) -> Any:
         ctx.launchers, ctx.step = launchers, step
         ctx.save_for_backward(logits, labels)
+        ctx.set_materialize_grads(False)
         return launchers.moments(logits, labels, step)
 
     @staticmethod
@@ -270,22 +304,3 @@ class _Expectation(torch.autograd.Function):
 
 def _with_contiguous_rows(logits: Tensor) -> Tensor:
     return logits if logits.stride(1) == 1 else logits.contiguous()
-
-
-def _grid(labels: Tensor, step: float) -> _LabelGrid:
-    return _LabelGrid(labels.data_ptr(), len(labels), step, 1 / step if step > 0 else 0.0)
-
-
-def _logits(logits: Tensor) -> _Logits:
-    storage = _STORAGES.index(logits.dtype)
-    return _Logits(logits.data_ptr(), storage, len(logits), logits.stride(0))
-
-
-def _values(values: Tensor | None) -> _RowValues:
-    if values is None:
-        return _RowValues(None, False)
-    return _RowValues(values.data_ptr(), values.dtype == torch.float64)
-
-
-def _pointer(tensor: Tensor) -> Any:
-    return c_void_p(tensor.data_ptr())

@@ -5,7 +5,6 @@
 #include "cuda/expectation.h"
 #include "cuda/label_distribution_loss.h"
 #include "cuda/scale_rows.h"
-#include "machine.h"
 
 using namespace dldl_fast::cuda;
 
@@ -27,25 +26,24 @@ const char* message_of(const F& f) {
 
 extern "C" {
 
-void simt_set_seed(uint64_t seed) { simt::set_seed(seed); }
+size_t launch_loss_workspace_doubles(const LossInputs* in) { return loss_workspace_doubles(*in); }
 
-size_t simt_loss_workspace_doubles(const LossInputs* in) { return loss_workspace_doubles(*in); }
-
-const char* simt_label_distribution_loss(const LossInputs* in, const LossOutputs* out) {
+const char* launch_label_distribution_loss(const LossInputs* in, const LossOutputs* out) {
   return message_of([&] { label_distribution_loss(*in, *out, nullptr); });
 }
 
-const char* simt_scale_rows(const ScaleInputs* in) {
+const char* launch_scale_rows(const ScaleInputs* in) {
   return message_of([&] { scale_rows(*in, nullptr); });
 }
 
-const char* simt_expectation(const Logits* logits, const LabelGrid* grid, double* mean,
-                             double* std) {
+const char* launch_expectation(const Logits* logits, const LabelGrid* grid, double* mean,
+                               double* std) {
   return message_of([&] { expectation(*logits, *grid, mean, std, nullptr); });
 }
 
-const char* simt_expectation_backward(const Logits* logits, const LabelGrid* grid,
-                                      const double* grad_mean, const double* grad_std, void* grad) {
+const char* launch_expectation_backward(const Logits* logits, const LabelGrid* grid,
+                                        const double* grad_mean, const double* grad_std,
+                                        void* grad) {
   return message_of(
       [&] { expectation_backward(*logits, *grid, grad_mean, grad_std, grad, nullptr); });
 }

@@ -369,3 +369,5 @@ void warp_barrier(uint32_t mask, const Location& location) {
 int lane() { return machine().lane(); }
 
 }  // namespace simt
+
+extern "C" void simt_set_seed(uint64_t seed) { simt::set_seed(seed); }

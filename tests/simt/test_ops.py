@@ -1,0 +1,54 @@
+"""The ops for CUDA tensors as torch calls them, on CPU tensors.
+
+Everything is the project's own down to the kernels: schema, glue, launchers, autograd. Only the
+device, its stream and the runtime are stand-ins. The tests are those of the CPU ops.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from torch.utils import cpp_extension
+
+from tests.cases import needs_cpp
+from tests.simt.launchers import ROOT, compile_command, compiler
+
+pytestmark = needs_cpp
+
+FILES = ["autograd", "bad_input", "compile", "expectation", "layouts"]
+# What is said of the CPU kernels alone: their backend, their memory, the other devices' checks.
+NOT_THESE = "not reference and not importing and not memory and not float16_gradients_that_only"
+
+
+def test_ops_on_the_cpu(tmp_path: Path) -> None:
+    if compiler() is None:
+        pytest.skip("g++ is missing: the CUDA kernels cannot be compiled for the CPU")
+    library = tmp_path / "ops.so"
+    include = [f"-isystem{path}" for path in cpp_extension.include_paths()]
+    include.append(f"-isystem{sysconfig.get_paths()['include']}")
+    link = [f"-L{path}" for path in cpp_extension.library_paths()]
+    flags = ["-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-DTORCH_STABLE_ONLY"]
+    flags += ["-DTORCH_TARGET_VERSION=0x020d000000000000ULL", "-DDLDL_FAST_CUDA_KEY=CPU"]
+    sources = ["../../csrc/schema.cpp", "../../csrc/cuda/ops.cpp", "build_info.cpp"]
+    command = compile_command(*sources, output=library, flags=[*flags, *include, *link])
+    subprocess.run([*command, "-x", "none", "-lc10", "-ltorch", "-ltorch_cpu"], check=True)
+
+    run = subprocess.run(
+        [
+            sys.executable, "tests/simt/ops_process.py", str(library), "-q",
+            "-p", "no:cacheprovider", "-k", NOT_THESE, *(f"tests/test_{name}.py" for name in FILES),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    assert run.stdout.startswith("no CUDA: run thread by thread on the CPU\n")
+    assert " passed" in run.stdout
