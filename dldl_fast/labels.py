@@ -126,14 +126,17 @@ def uniform_step(grid: Tensor) -> float:
     """
     if torch.compiler.is_compiling():
         return 0.0
-    return float(getattr(grid, _STEP)) if _is_checked(grid) else _measured_step(grid)
-
-
-def _measured_step(grid: Tensor) -> float:
+    remembered = getattr(grid, _STEP, None)
+    if remembered is not None and remembered[0] == grid._version:
+        return float(remembered[1])
     first, last = float(grid[0]), float(grid[-1])
     step = (last - first) / (len(grid) - 1)
     even = first + step * torch.arange(len(grid), dtype=grid.dtype, device=grid.device)
-    return step if bool(((grid - even).abs() < 1e-6 * step).all()) else 0.0
+    if not bool(((grid - even).abs() < 1e-6 * step).all()):
+        step = 0.0
+    if not grid.is_inference():
+        setattr(grid, _STEP, (grid._version, step))
+    return step
 
 
 # The check reads all labels, which takes longer than a small batch: a grid remembers that it has
@@ -151,4 +154,3 @@ def _is_checked(grid: Tensor) -> bool:
 def _mark_checked(grid: Tensor) -> None:
     if not grid.is_inference():  # those count no versions
         setattr(grid, _VERSION, grid._version)
-        setattr(grid, _STEP, _measured_step(grid))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dldl_fast import reference
+from dldl_fast.labels import uniform_step
 from dldl_fast.options import LossOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,6 +233,7 @@ class Launchers:
         options: LossOptions,
         return_terms: bool,
     ) -> tuple[Tensor, Tensor | None]:
+        step = uniform_step(labels)  # logits on a GPU would have brought it
         arguments = (target, sigma, weight, target_distribution, labels, step, options)
         loss, terms = _Loss.apply(logits, self, arguments, return_terms)
         return loss, terms
@@ -239,7 +241,7 @@ class Launchers:
     def expectation(
         self, logits: Tensor, labels: Tensor, step: float, return_std: bool
     ) -> tuple[Tensor, Tensor | None]:
-        mean, std = _Expectation.apply(logits, self, labels, step)
+        mean, std = _Expectation.apply(logits, self, labels, uniform_step(labels))
         return mean, std if return_std else None
 
     def moments(self, logits: Tensor, labels: Tensor, step: float) -> tuple[Tensor, Tensor]:
