@@ -281,7 +281,11 @@ def test_module_survives_logits_on_another_device(backend: str) -> None:
         ("lambda_", NAN, "lambda_ must be finite and >= 0, got nan"),
         ("ld_weight", INF, "ld_weight must be finite and >= 0, got inf"),
         ("smooth_l1_beta", 0.0, "smooth_l1_beta must be finite and > 0, got 0.*regression='l1'"),
-        ("backend", "cuda13", "backend must be one of 'auto', 'cpp', 'reference', got 'cuda13'"),
+        (
+            "backend",
+            "cuda13",
+            "backend must be one of 'auto', 'cpp', 'cuda', 'reference', got 'cuda13'",
+        ),
     ],
 )
 def test_bad_setting(setting: str, value: Any, message: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from _build import cuda_toolkit, extension
 from _build.cuda_toolkit import Toolkit, ToolkitError
 from _build.settings import BuildError
-from dldl_fast import build_info, env, ops
+from dldl_fast import build_info, ops
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLKIT = Toolkit(Path("/cuda"), Path("/cuda/nvcc"), Path("/cuda/inc"), Path("/cuda/lib"), "13.0")
@@ -173,7 +173,7 @@ def test_the_package_reads_what_the_build_writes(tmp_path: Path) -> None:
 
 def test_build_and_package_agree_on_versions() -> None:
     assert extension.MIN_TORCH == ops.MIN_TORCH
-    assert extension.MIN_TORCH_CUDA == env.MIN_TORCH_CUDA
+    assert extension.MIN_TORCH_CUDA == ops.MIN_TORCH_CUDA
 
 
 @pytest.mark.parametrize("compiler", ["/does/not/exist", "false"])
