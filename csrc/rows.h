@@ -17,6 +17,12 @@ struct RowValues {
   }
 };
 
+enum class RowStatus {
+  kUsed,
+  kIgnored,  // NaN target and ignore_nan: no loss, no gradient
+  kBad,      // NaN loss and gradient
+};
+
 // In the order of the checks: the smallest one names what is wrong with a row first.
 enum class BadValue {
   kNone,

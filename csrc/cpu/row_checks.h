@@ -7,12 +7,6 @@
 namespace dldl_fast::DLDL_FAST_ISA {
 namespace {
 
-enum class RowStatus {
-  kUsed,
-  kIgnored,  // NaN target and ignore_nan: no loss, no gradient
-  kBad,      // NaN loss and gradient
-};
-
 struct Row {
   double target;
   double sigma;

@@ -7,12 +7,6 @@
 
 namespace dldl_fast::cuda {
 
-enum class RowStatus {
-  kUsed,
-  kIgnored,  // NaN target and ignore_nan: no loss, no gradient
-  kBad,      // NaN loss and gradient
-};
-
 struct Row {
   double target;
   double sigma;
