@@ -1,6 +1,6 @@
 """The compiled extensions: what is built, with which flags, and what to say when it cannot be.
 
-`dldl_fast._C` (csrc/*.cpp, csrc/cpu/*.cpp) holds the ops' schemas and the CPU kernels,
+`dldl_fast._C` (csrc/*.cpp, csrc/cpu/*.cpp) holds the CPU kernels,
 `dldl_fast._C_cuda` (csrc/cuda/*) the CUDA kernels. Both use torch's stable ABI and the limited
 API of Python, so that one binary serves every later torch and Python.
 

@@ -14,8 +14,11 @@ import torch
 
 from dldl_fast import ops
 
-BACKENDS = ("cpp", "cuda", "reference")
+BACKENDS = ("cpp", "cuda", "triton", "reference")
 """Known backends in the order of the automatic choice."""
+
+OPS = {"cpp": ops.compiled_ops, "cuda": ops.compiled_ops, "triton": ops.triton_ops}
+"""What each of them calls; the reference is no op."""
 
 VARIABLE = "DLDL_FAST_BACKEND"
 
@@ -36,29 +39,33 @@ def status() -> list[BackendStatus]:
 
     Example:
         >>> [s.name for s in status()]
-        ['cpp', 'cuda', 'reference']
+        ['cpp', 'cuda', 'triton', 'reference']
     """
     found = []
     for name in BACKENDS:
         reason = _missing(name)
-        if name == "cuda" and not reason and not torch.cuda.is_available():
+        if not reason and _DEVICES.get(name) == ("cuda",) and not torch.cuda.is_available():
             reason = "torch finds no CUDA device: install its driver"
         found.append(BackendStatus(name, not reason, reason))
     return found
 
 
+_DEVICES = {"cpp": ("cpu",), "cuda": ("cuda",), "triton": ops.TRITON_DEVICES}
+_DEVICE_NAMES = {"cpu": "the CPU", "cuda": "CUDA devices"}
+
+
 def _missing(name: str) -> str:
-    if name == "cpp":
-        return ops.load_error or ""
-    return (ops.cuda_load_error or "") if name == "cuda" else ""
-
-
-_DEVICES = {"cpp": ("cpu", "the CPU"), "cuda": ("cuda", "CUDA devices")}
+    errors = {
+        "cpp": ops.load_error,
+        "cuda": ops.cuda_load_error,
+        "triton": ops.triton_load_error,
+    }
+    return errors.get(name) or ""
 
 
 def _cannot_serve(name: str, device_type: str) -> str:
-    if name in _DEVICES and device_type != _DEVICES[name][0]:
-        where = _DEVICES[name][1]
+    if name in _DEVICES and device_type not in _DEVICES[name]:
+        where = " and ".join(_DEVICE_NAMES[device] for device in _DEVICES[name])
         return f"it runs on {where}, got logits on {device_type}; use backend='reference' or 'auto'"
     return _missing(name)
 
@@ -82,18 +89,24 @@ def resolve(requested: str, device_type: str) -> str:
         requested, origin = requested_by_environment, VARIABLE
     # torch.compile evaluates this while it traces, and warns of caches.
     choose = _choose if torch.compiler.is_compiling() else _choose_cached
-    return choose(requested, origin, device_type, (ops.load_error, ops.cuda_load_error))
+    load_errors = (ops.load_error, ops.cuda_load_error, ops.triton_load_error)
+    return choose(requested, origin, device_type, load_errors)
 
 
 def _choose(
-    requested: str, origin: str, device_type: str, _load_errors: tuple[str | None, str | None]
+    requested: str,
+    origin: str,
+    device_type: str,
+    _load_errors: tuple[str | None, ...],
 ) -> str:
     check_name(requested, origin)
     if requested != "auto":
         if reason := _cannot_serve(requested, device_type):
             raise RuntimeError(f"{origin}={requested!r} cannot be used: {reason}")
         return requested
-    return next(name for name in BACKENDS if not _cannot_serve(name, device_type))
+    # Nobody who leaves the choice means Triton's interpreter.
+    names = (name for name in BACKENDS if name != "triton" or device_type == "cuda")
+    return next(name for name in names if not _cannot_serve(name, device_type))
 
 
 _choose_cached = functools.lru_cache(_choose)

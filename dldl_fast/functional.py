@@ -78,7 +78,7 @@ def label_distribution_loss(
         out_of_range: "error", "clamp" or "keep".
         ignore_nan: leave rows with a NaN target out.
         validate: "auto", True or False.
-        backend: "auto", "cpp", "cuda" or "reference".
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
         return_terms: also return the terms per row, from the same pass.
 
     Returns:
@@ -154,10 +154,13 @@ def apply_loss(
     inputs = (flat, target, sigma, weight, target_distribution, labels)
     terms: Tensor | None
     device_type = "cpu" if logits.is_cpu else logits.device.type  # the latter makes two objects
-    if backends.resolve(backend, device_type) == "reference":
+    name = backends.resolve(backend, device_type)
+    if name == "reference":
         loss, terms = reference.label_distribution_loss(*inputs, options)
     else:
-        loss, terms = ops.label_distribution_loss(*inputs, step, options, return_terms)
+        loss, terms = ops.label_distribution_loss(
+            *inputs, step, options, return_terms, backends.OPS[name]
+        )
     if options.reduction == "none" and len(lead) != 1:
         loss = loss.reshape(lead)
     if not return_terms or terms is None:
@@ -182,7 +185,7 @@ def expectation(
         labels: label grid, K increasing numbers.
         return_std: also return the standard deviation of the predicted distribution, a measure
             of the uncertainty of each prediction, in the unit of the labels.
-        backend: "auto", "cpp", "cuda" or "reference".
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Returns:
         [...] in float64, so that an offset of the grid costs no digits; or a pair of them.
@@ -203,10 +206,11 @@ def expectation(
     lead = _check_logits(logits, len(grid))
     flat, grid = logits.reshape(-1, len(grid)), _beside(logits, grid)
     std: Tensor | None
-    if backends.resolve(backend, logits.device.type) == "reference":
+    name = backends.resolve(backend, logits.device.type)
+    if name == "reference":
         mean, std = reference.expectation(flat, grid)
     else:
-        mean, std = ops.expectation(flat, grid, step, return_std)
+        mean, std = ops.expectation(flat, grid, step, return_std, backends.OPS[name])
     mean = mean.reshape(lead)
     return (mean, std.reshape(lead)) if return_std and std is not None else mean
 

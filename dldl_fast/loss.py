@@ -62,9 +62,9 @@ class DLDLv2Loss(nn.Module):
         validate: whether a bad value raises. ``"auto"``: on the CPU yes; elsewhere it would force
             a synchronisation, so there, and with False, a bad row gives NaN in its loss and
             gradient. True: always.
-        backend: ``"cpp"`` or ``"cuda"`` (compiled kernels), ``"reference"`` (plain torch, any
-            device, second derivatives), or ``"auto"``: the environment variable DLDL_FAST_BACKEND
-            if set, else the fastest that works.
+        backend: ``"cpp"`` or ``"cuda"`` (compiled kernels), ``"triton"`` (CUDA tensors),
+            ``"reference"`` (plain torch, any device, second derivatives), or ``"auto"``: the
+            environment variable DLDL_FAST_BACKEND if set, else the fastest that works.
 
     Shape:
         logits [..., K] in float32, float64, bfloat16 or float16 with any strides, computed in

@@ -7,6 +7,7 @@ kernels compute the same numbers without ever storing the target distribution.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -108,6 +109,62 @@ def expectation(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return mean.to(labels.dtype) + middle, std.to(labels.dtype)
 
 
+class CheckedRows(NamedTuple):
+    """Per row, with values that can be computed with where the row is left out or bad."""
+
+    target: Tensor
+    weight: Tensor
+    target_distribution: Tensor
+    """p, [N, K] in the accumulation dtype."""
+    ignored: Tensor
+    bad: Tensor
+
+
+def check_rows(
+    logits: Tensor,
+    target: Tensor | None,
+    sigma: float | Tensor,
+    weight: Tensor | None,
+    target_distribution: Tensor | None,
+    labels: Tensor,
+    options: LossOptions,
+) -> CheckedRows:
+    """Everything about the rows of logits [N, K] that does not depend on their values.
+
+    Raises:
+        ValueError: naming the argument, the first bad row and its value, if the options ask for it.
+    """
+    acc = accumulation_dtype(logits)
+    rows = torch.ones(len(logits), dtype=labels.dtype, device=labels.device)
+    s = rows * sigma
+    w = rows if weight is None else weight.to(labels.dtype)
+    y = rows if target is None else target.to(labels.dtype)
+
+    ignored = torch.isnan(y) & options.ignore_nan
+    y, s, w = (torch.where(ignored, fill, v) for v, fill in ((y, labels[0]), (s, 1.0), (w, 0.0)))
+    q = None
+    if target_distribution is not None:
+        q = torch.where(ignored.unsqueeze(-1), 1.0, target_distribution.to(labels.dtype))
+    bad = bad_rows(None if target is None else y, s, w, q, labels, options)
+    y, s, w = (torch.where(bad, fill, v) for v, fill in ((y, labels[0]), (s, 1.0), (w, 1.0)))
+    if options.out_of_range == "clamp":
+        y = y.clamp(labels[0], labels[-1])
+
+    if q is None:
+        p = label_distribution(y, labels, s, options.kind).to(acc)
+        underflow = (p.sum(-1) == 0) & ~ignored
+        if raises(options, underflow) and bool(underflow.any()):
+            row = int(underflow.nonzero()[0])
+            raise ValueError(f"{UNDERFLOW}, got {float(y[row]):g} at row {row}")
+        bad = bad | underflow
+    else:
+        q = torch.where(bad.unsqueeze(-1), 1.0, q)
+        p = q / q.sum(-1, keepdim=True)
+        if target is None:
+            y = (p * labels).sum(-1)
+    return CheckedRows(y, w, p.to(acc), ignored, bad)
+
+
 def label_distribution_loss(
     logits: Tensor,
     target: Tensor | None,
@@ -121,37 +178,12 @@ def label_distribution_loss(
     acc = accumulation_dtype(logits)
     double = double_dtype(logits.device)
     labels = labels.to(double)
-    x = logits.to(acc)
-    rows = torch.ones(len(x), dtype=double, device=x.device)
-    s = rows * sigma
-    w = rows if weight is None else weight.to(double)
-    y = rows if target is None else target.to(double)
-
-    ignored = torch.isnan(y) & options.ignore_nan
-    y, s, w = (torch.where(ignored, fill, v) for v, fill in ((y, labels[0]), (s, 1.0), (w, 0.0)))
+    y, w, p, ignored, bad = check_rows(
+        logits, target, sigma, weight, target_distribution, labels, options
+    )
     # Rows that are left out get no gradient, whatever their logits are.
+    x = logits.to(acc)
     x = torch.where((w == 0).unsqueeze(-1), x.detach(), x)
-    q = None
-    if target_distribution is not None:
-        q = torch.where(ignored.unsqueeze(-1), 1.0, target_distribution.to(double))
-    bad = bad_rows(None if target is None else y, s, w, q, labels, options)
-    y, s, w = (torch.where(bad, fill, v) for v, fill in ((y, labels[0]), (s, 1.0), (w, 1.0)))
-    if options.out_of_range == "clamp":
-        y = y.clamp(labels[0], labels[-1])
-
-    if q is None:
-        p = label_distribution(y, labels, s, options.kind)
-        underflow = (p.to(acc).sum(-1) == 0) & ~ignored
-        if raises(options, underflow) and bool(underflow.any()):
-            row = int(underflow.nonzero()[0])
-            raise ValueError(f"{UNDERFLOW}, got {float(y[row]):g} at row {row}")
-        bad = bad | underflow
-    else:
-        q = torch.where(bad.unsqueeze(-1), 1.0, q)
-        p = q / q.sum(-1, keepdim=True)
-        if target is None:
-            y = (p * labels).sum(-1)
-    p = p.to(acc)
 
     middle = (labels[0] + labels[-1]) / 2
     log_p_hat = torch.log_softmax(x, -1)  # Eq. 8

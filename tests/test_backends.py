@@ -78,7 +78,7 @@ def test_variable_is_read_at_import(variable: str | None, requested: str) -> Non
 
 
 def test_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    valid = "must be one of 'auto', 'cpp', 'cuda', 'reference', got 'cppp'"
+    valid = "must be one of 'auto', 'cpp', 'cuda', 'triton', 'reference', got 'cppp'"
     with pytest.raises(ValueError, match=f"^backend {valid}"):
         functional.label_distribution_loss(X, Y, labels=range(5), backend="cppp")
     with pytest.raises(ValueError, match=f"^backend {valid}"):
@@ -110,7 +110,7 @@ def test_without_the_library(used: list[str], monkeypatch: pytest.MonkeyPatch) -
 @needs_cpp
 def test_status_with_the_library() -> None:
     status = {s.name: s for s in backends.status()}
-    assert list(status) == ["cpp", "cuda", "reference"]
+    assert list(status) == ["cpp", "cuda", "triton", "reference"]
     assert status["cpp"].available and status["reference"].available
     assert status["cuda"].available == (torch.cuda.is_available() and ops.cuda_load_error is None)
     assert status["cuda"].available == (not status["cuda"].reason)
@@ -124,10 +124,38 @@ def test_cuda_kernels_serve_cuda_tensors_only(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ops, "cuda_load_error", "no toolkit was found: install one")
     with pytest.raises(RuntimeError, match="backend='cuda' cannot be used: no toolkit was found"):
         backends.resolve("cuda", "cuda")
+    monkeypatch.setattr(ops, "triton_load_error", None)
+    assert backends.resolve("auto", "cuda") == "triton"
+    monkeypatch.setattr(ops, "triton_load_error", "Triton is not installed: install it")
     assert backends.resolve("auto", "cuda") == "reference"
     monkeypatch.setattr(ops, "cuda_load_error", None)
     assert backends.resolve("auto", "cuda") == "cuda"
     assert backends.resolve("auto", "cpu") in ("cpp", "reference")
+
+
+def test_triton_serves_cuda_tensors_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "triton_load_error", None)
+    with pytest.raises(RuntimeError, match="'triton' cannot be used: it runs on CUDA devices, got"):
+        loss("triton")
+    assert backends.resolve("triton", "cuda") == "triton"
+    monkeypatch.setattr(ops, "triton_load_error", "Triton is not installed: install it")
+    with pytest.raises(RuntimeError, match="'triton' cannot be used: Triton is not installed"):
+        backends.resolve("triton", "cuda")
+    assert {s.name: s.reason for s in backends.status()}["triton"].startswith("Triton is not")
+
+
+def test_interpreter_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "load_error", "no compiler was found: install one")
+    monkeypatch.setattr(ops, "triton_load_error", None)
+    monkeypatch.setitem(backends._DEVICES, "triton", ("cuda", "cpu"))
+    assert backends.resolve("triton", "cpu") == "triton"
+    monkeypatch.setattr(backends, "_choose_cached", backends._choose)
+    assert backends.resolve("auto", "cpu") == "reference"
+
+
+def test_importing_leaves_triton_alone() -> None:
+    code = "import sys, dldl_fast; assert 'triton' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @needs_cpp

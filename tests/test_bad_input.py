@@ -284,7 +284,7 @@ def test_module_survives_logits_on_another_device(backend: str) -> None:
         (
             "backend",
             "cuda13",
-            "backend must be one of 'auto', 'cpp', 'cuda', 'reference', got 'cuda13'",
+            "backend must be one of 'auto', 'cpp', 'cuda', 'triton', 'reference', got 'cuda13'",
         ),
     ],
 )

@@ -104,7 +104,7 @@ def tree(tmp_path: Path) -> Path:
 def small_tree(tree: Path) -> Path:
     """A copy with an empty module for the kernels, which builds in seconds."""
     shutil.rmtree(tree / "csrc" / "cpu")
-    (tree / "csrc" / "schema.cpp").write_text(EMPTY_MODULE)
+    (tree / "csrc" / "module.cpp").write_text(EMPTY_MODULE)
     return tree
 
 

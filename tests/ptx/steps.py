@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from tests.ptx.errors import SyntaxNotUnderstood
-from tests.ptx.opcodes.table import Access, Arithmetic, Atomic, Control, Move, Opcode, WarpExchange
+from tests.ptx.errors import DivergentShuffle, Misaligned, SyntaxNotUnderstood
+from tests.ptx.opcodes.table import (
+    Access,
+    Arithmetic,
+    Atomic,
+    Control,
+    MatrixLoad,
+    Move,
+    Opcode,
+    WarpExchange,
+)
 from tests.ptx.operands import reader, writer
 from tests.ptx.registers import Threads
 from tests.ptx.scalar_types import TYPES, Array
@@ -31,6 +40,8 @@ def translate(machine: Machine, instruction: Instruction, opcode: Opcode) -> Ste
             step = _access(machine, instruction, opcode)
         case Atomic():
             step = _atomic(machine, instruction, opcode)
+        case MatrixLoad():
+            step = _matrix_load(machine, instruction, opcode)
         case Control():
             step = _nothing  # a fence: lanes in lock-step have nothing to wait for
         case WarpExchange():
@@ -207,3 +218,33 @@ def _atomic(machine: Machine, instruction: Instruction, opcode: Atomic) -> Step:
             write(threads, old)
 
     return update
+
+
+def _matrix_load(machine: Machine, instruction: Instruction, opcode: MatrixLoad) -> Step:
+    _expect(instruction, 2)
+    target, address = instruction.operands
+    addresses, space = _address_reader(machine, address, "shared")
+    two_elements, row_bytes = TYPES["b32"], 16
+    writes = [writer(machine, element, two_elements) for element in _elements(target, opcode.count)]
+    access = Access(False, "shared", two_elements)
+
+    def load(threads: Threads) -> None:
+        places = machine.places[threads]
+        first = places & ~31
+        if places.size % 32 != 0 or (places.reshape(-1, 32)[:, -1] != first[::32] + 31).any():
+            raise DivergentShuffle("ldmatrix takes all lanes of a warp", int(places[0]))
+        rows = addresses(threads).reshape(-1, 32)
+        misaligned = rows[:, : 8 * opcode.count] % row_bytes != 0
+        if misaligned.any():
+            raise Misaligned(
+                f"a row of 16 bytes in shared memory at an address that is no multiple of 16, of "
+                f"matrix {int(np.argmax(misaligned.any(axis=0))) // 8}",
+                int(places[32 * int(np.argmax(misaligned.any(axis=1)))]),
+            )
+        lane = np.arange(32)
+        for i, write in enumerate(writes):
+            at = (rows[:, 8 * i + lane // 4] + lane % 4 * two_elements.size).reshape(-1)
+            (values,) = machine.accesses.load(space, access, places, at)
+            write(threads, values)
+
+    return load

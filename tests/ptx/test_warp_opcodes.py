@@ -18,12 +18,13 @@ VALUES = [(i * 2654435761) % (1 << 32) for i in range(64)]
 LANES = range(32)
 
 
-def run(body: str) -> list[int]:
+def run(body: str, before: str = "") -> list[int]:
     """Two warps with VALUES in %x give %y."""
     text = kernel(
         "u64 u64",
         f".reg .b32 %x, %y; .reg .pred %p, %q; {address('from', 'p0', 4)} {address('to', 'p1', 4)}"
         f"ld.global.b32 %x, [%from]; {body} st.global.b32 [%to], %y;",
+        before,
     )
     memory = ptx.Memory()
     out = memory.allocate(64, np.uint32, must_write=True)
@@ -178,7 +179,45 @@ def test_reduction_of_floats(name: str, nan: bool) -> None:
         assert all(same("f32", x, wanted) for x in got[32 * warp : 32 * warp + 32])
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_matrices_of_shared_memory(count: int) -> None:
+    """Rows of 16 bytes in another order than that of the lanes, with a row between any two."""
+    load = f"ldmatrix.sync.aligned.m8n8.x{count}.shared.b16"
+    registers = ", ".join(f"%m{i}" for i in range(count))
+    before = ".shared .align 16 .b8 rows[2048];\n"
+    body = """
+    .reg .b32 %lane, %row, %at, %start, %warp; mov.u32 %lane, %laneid; mov.u32 %start, rows;
+    shr.u32 %warp, %tid, 5; mad.lo.u32 %start, %warp, 1024, %start;
+    mad.lo.u32 %at, %lane, 32, %start; st.shared.v4.b32 [%at], {%x, %x, %x, %x};
+    add.u32 %row, %x, 1; st.shared.b32 [%at+4], %row;
+    add.u32 %row, %x, 2; st.shared.b32 [%at+8], %row;
+    add.u32 %row, %x, 3; st.shared.b32 [%at+12], %row; bar.sync 0;
+    mul.lo.u32 %row, %lane, 5; and.b32 %row, %row, 31; mad.lo.u32 %at, %row, 32, %start;
+    """
+    for i in range(count):
+        got = run(
+            f"{body} .reg .b32 %m<4>; {load} {{{registers}}}, [%at]; mov.b32 %y, %m{i};", before
+        )
+        rows = [5 * (8 * i + lane // 4) % 32 for lane in LANES]
+        expected = [(VALUES[w + rows[i]] + i % 4) % 2**32 for w in (0, 32) for i in LANES]
+        assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("fault", "guard", "offset"),
+    [(ptx.DivergentShuffle, "setp.ne.u32 %p, %tid, 3; @%p", 0), (ptx.Misaligned, "", 4)],
+)
+def test_faults_of_matrix_loads(fault: type[ptx.Fault], guard: str, offset: int) -> None:
+    body = (
+        "mov.b32 %y, 0; .reg .b32 %at; mov.u32 %at, rows;"
+        f"{guard} ldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%y}}, [%at+{offset}];"
+    )
+    with pytest.raises(fault):
+        run(body, ".shared .align 16 .b8 rows[32];\n")
+
+
 SPELLINGS = [
+    *(f"ldmatrix.sync.aligned.m8n8.x{count}.shared.b16" for count in (1, 2, 4)),
     *(f"redux.sync.{name}.f32" for name in ("min", "max", "min.NaN", "max.NaN")),
     *(f"shfl.sync.{mode}.b32" for mode in ("up", "down", "bfly", "idx")),
     *(f"vote.sync.{name}.pred" for name in VOTES),

@@ -19,6 +19,7 @@ from torch import Tensor
 from dldl_fast import reference
 from dldl_fast.labels import uniform_step
 from dldl_fast.options import LossOptions
+from dldl_fast.schema import Ops
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMT = ROOT / "tests" / "simt"
@@ -232,6 +233,7 @@ class Launchers:
         step: float,
         options: LossOptions,
         return_terms: bool,
+        ops: Ops,
     ) -> tuple[Tensor, Tensor | None]:
         step = uniform_step(labels)  # logits on a GPU would have brought it
         arguments = (target, sigma, weight, target_distribution, labels, step, options)
@@ -239,7 +241,7 @@ class Launchers:
         return loss, terms
 
     def expectation(
-        self, logits: Tensor, labels: Tensor, step: float, return_std: bool
+        self, logits: Tensor, labels: Tensor, step: float, return_std: bool, ops: Ops
     ) -> tuple[Tensor, Tensor | None]:
         mean, std = _Expectation.apply(logits, self, labels, uniform_step(labels))
         return mean, std if return_std else None

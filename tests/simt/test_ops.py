@@ -34,7 +34,7 @@ def test_ops_on_the_cpu(tmp_path: Path) -> None:
     link = [f"-L{path}" for path in cpp_extension.library_paths()]
     flags = ["-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-DTORCH_STABLE_ONLY"]
     flags += ["-DTORCH_TARGET_VERSION=0x020d000000000000ULL", "-DDLDL_FAST_CUDA_KEY=CPU"]
-    sources = ["../../csrc/schema.cpp", "../../csrc/cuda/ops.cpp", "build_info.cpp"]
+    sources = ["../../csrc/module.cpp", "../../csrc/cuda/ops.cpp", "build_info.cpp"]
     command = compile_command(*sources, output=library, flags=[*flags, *include, *link])
     subprocess.run([*command, "-x", "none", "-lc10", "-ltorch", "-ltorch_cpu"], check=True)
 

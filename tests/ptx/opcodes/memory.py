@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.ptx.opcodes.table import Access, Atomic, Control, Move, define
+from tests.ptx.opcodes.table import Access, Atomic, Control, MatrixLoad, Move, define
 from tests.ptx.scalar_types import TYPES
 
 _BITS = ("b8", "b16", "b32", "b64")
@@ -48,6 +48,9 @@ for _t in _BITS + _NUMBERS:
                 define(f"ld{_order}{_space}.{_t}", Access(False, _space[1:], TYPES[_t]))
             if _order != ".acquire.gpu":
                 define(f"st{_order}{_space}.{_t}", Access(True, _space[1:], TYPES[_t]))
+
+for _count in (1, 2, 4):
+    define(f"ldmatrix.sync.aligned.m8n8.x{_count}.shared.b16", MatrixLoad(_count))
 
 for _t in ("pred", "b16", "b32", "b64", "u16", "u32", "u64", "s16", "s32", "s64", "f32", "f64"):
     define(f"mov.{_t}", Move(TYPES[_t]))

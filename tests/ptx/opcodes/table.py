@@ -54,6 +54,16 @@ class Atomic:
 
 
 @dataclass(frozen=True)
+class MatrixLoad:
+    """ldmatrix: 8 x 8 matrices of 16-bit elements in shared memory, two elements for each lane.
+
+    Lanes 8 m to 8 m + 7 hold the addresses of the rows of matrix m.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True)
 class WarpExchange:
     """An instruction by which lanes of a warp exchange values once all named ones have arrived.
 
@@ -73,7 +83,7 @@ class Control:
     kind: str
 
 
-Opcode: TypeAlias = Arithmetic | Move | Access | Atomic | WarpExchange | Control
+Opcode: TypeAlias = Arithmetic | Move | Access | Atomic | MatrixLoad | WarpExchange | Control
 
 OPCODES: dict[str, Opcode] = {}
 

@@ -1,0 +1,21 @@
+"""The ops as Triton kernels, for CUDA tensors where the compiled kernels are missing.
+
+A program computes a tile of rows x labels, so that every row is whole. Settings that choose a
+formula are compile-time constants: each combination in use is compiled once. Imported when the
+first of these ops runs (see dldl_fast/schema.py), since importing Triton takes time.
+"""
+
+from dldl_fast.triton.expectation import expectation, expectation_backward
+from dldl_fast.triton.label_distribution_loss import (
+    label_distribution_loss,
+    label_distribution_loss_backward,
+)
+from dldl_fast.triton.scale_rows import scale_rows_
+
+__all__ = [
+    "expectation",
+    "expectation_backward",
+    "label_distribution_loss",
+    "label_distribution_loss_backward",
+    "scale_rows_",
+]

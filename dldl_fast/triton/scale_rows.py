@@ -1,0 +1,74 @@
+"""grad_logits[i] *= grad_loss * scale * weight[i]."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from dldl_fast.triton.tiles import contiguous, device_of, tile_for
+
+
+@triton.jit
+def scale_rows_kernel(
+    grad_logits,
+    grad_loss,
+    scale,
+    weight,
+    n_rows,
+    PER_ROW: tl.constexpr,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
+    LABELS: tl.constexpr,
+):
+    """A tile of rows, in place."""
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    exists = rows < n_rows
+    factor = tl.full((ROWS,), 1.0, tl.float64)
+    is_one = not PER_ROW and weight is None
+    if not PER_ROW:
+        factor *= tl.load(grad_loss).to(tl.float64)
+    else:
+        factor *= tl.load(grad_loss + rows, mask=exists, other=1.0).to(tl.float64)
+    if scale is not None:
+        factor *= tl.load(scale)
+    left_out = rows < 0
+    if weight is not None:
+        w = tl.load(weight + rows, mask=exists, other=1.0).to(tl.float64)
+        left_out = w == 0
+        # Any other weight is bad: the row holds NaN already, or the zeros of an ignored row.
+        good = (w > 0) & (w < float("inf"))
+        factor = tl.where(good, factor * tl.where(good, w, 1.0), 1.0)
+    # Nothing to do for a mean whose factor the gradient has already.
+    if not is_one or tl.max(factor, 0) != 1:
+        k = tl.arange(0, LABELS)
+        in_tile = exists[:, None] & (k < K)[None, :]
+        place = grad_logits + rows[:, None] * K + k[None, :]
+        value = tl.load(place, mask=in_tile, other=0.0)
+        if value.dtype != tl.float64:
+            value = value.to(tl.float32)
+        # A row of weight 0 becomes 0, also where it is NaN.
+        value = tl.where(left_out[:, None], 0.0, value * factor.to(value.dtype)[:, None])
+        tl.store(place, value.to(grad_logits.dtype.element_ty), mask=in_tile)
+
+
+def scale_rows_(
+    grad_logits: Tensor, grad_loss: Tensor, scale: Tensor | None, weight: Tensor | None
+) -> None:
+    """The op of that name."""
+    n_rows, n_labels = grad_logits.shape
+    if n_rows == 0:
+        return
+    tile = tile_for(n_labels, is_float64=grad_logits.dtype == torch.float64)
+    with device_of(grad_logits):
+        scale_rows_kernel[tile.programs(n_rows)](
+            grad_logits,
+            grad_loss.contiguous(),
+            scale,
+            contiguous(weight),
+            n_rows,
+            PER_ROW=grad_loss.dim() == 1,
+            K=n_labels,
+            **tile.settings(),
+        )

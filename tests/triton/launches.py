@@ -1,0 +1,100 @@
+"""Triton's kernels where there is no GPU: each launch is compiled, and its PTX interpreted.
+
+The host code runs as it is, on CPU tensors; only the end of a launch, the driver, is replaced.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile, make_backend
+from triton.runtime.jit import JITFunction, create_function_from_signature
+
+from tests import ptx
+
+# What a kernel writes to the last element without reading it.
+_OUTPUTS = {
+    "label_distribution_loss_kernel": ("loss", "grad_logits", "terms", "workspace"),
+    "reduce_loss_kernel": ("loss", "scale"),
+    "scale_rows_kernel": (),
+    "expectation_kernel": ("mean", "std"),
+    "expectation_backward_kernel": ("grad_logits",),
+}
+_IN_PLACE = {"scale_rows_kernel": ("grad_logits",)}
+
+
+class PtxLaunches:
+    """Takes the place of `JITFunction.run`.
+
+    Attributes:
+        interprets: False leaves it at compiling; outputs keep what they hold then.
+        counters: What was counted by the launches since it was emptied, by kernel.
+        compiled: The kernels themselves, by name.
+    """
+
+    def __init__(self, architecture: int = 80) -> None:
+        self._target = GPUTarget("cuda", architecture, 32)
+        self._modules: dict[str, ptx.Module] = {}
+        self.interprets = True
+        self.counters: dict[str, ptx.Counters] = {}
+        self.compiled: dict[str, Any] = {}
+
+    def run(self, kernel: JITFunction, *args: Any, grid: Any, **kwargs: Any) -> None:
+        """Compile for these arguments, interpret, and write the outputs back."""
+        compiled, arguments = self.compile(kernel, *args, **kwargs)
+        self.compiled[kernel.__name__] = compiled
+        if not self.interprets:
+            return
+        if compiled.hash not in self._modules:
+            self._modules[compiled.hash] = ptx.Module(compiled.asm["ptx"])
+        module = self._modules[compiled.hash]
+        memory = ptx.Memory()
+        written: list[tuple[Tensor, ptx.Pointer]] = []
+        outputs = _OUTPUTS[kernel.__name__]
+        values = []
+        for name, value in arguments:
+            if not isinstance(value, Tensor):
+                values.append(value)
+                continue
+            values.append(_output(value, memory) if name in outputs else _input(value, memory))
+            if name in (*outputs, *_IN_PLACE.get(kernel.__name__, ())):
+                written.append((value, values[-1]))
+        # Behind a kernel's own parameters there are two for scratch memory, unused here.
+        self.counters[kernel.__name__] = module.launch(
+            compiled.metadata.name, tuple(grid), 32 * compiled.metadata.num_warps,
+            [*values, 0, 0], memory, dynamic_shared=int(compiled.metadata.shared),
+        )  # fmt: skip
+        for tensor, pointer in written:
+            got = torch.from_numpy(memory.download(pointer))
+            tensor.copy_(got.view(tensor.dtype).view(tensor.shape))
+
+    def compile(
+        self, kernel: JITFunction, *args: Any, **kwargs: Any
+    ) -> tuple[Any, list[tuple[str, Any]]]:
+        """What Triton does for a launch, but for the device: the kernel and its own arguments."""
+        backend = make_backend(self._target)
+        bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+        bound, specialization, options = bind(*args, **kwargs)
+        options, signature, constants, attributes = kernel._pack_args(
+            backend, kwargs, bound, specialization, options
+        )
+        source = ASTSource(kernel, signature, constants, attributes)
+        compiled = compile(source, target=self._target, options=options.__dict__)
+        passed = [(n, v) for n, v in bound.items() if signature[n] != "constexpr"]
+        return compiled, passed
+
+
+def _output(tensor: Tensor, memory: ptx.Memory) -> ptx.Pointer:
+    return memory.allocate(tensor.numel() * tensor.itemsize, "u1", must_write=True)
+
+
+def _input(tensor: Tensor, memory: ptx.Memory) -> ptx.Pointer:
+    # The whole span of the view, at the place in a 256-byte line that it has in its storage.
+    offset = int(tensor.storage_offset()) * tensor.itemsize % 256
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    count = 1 + sum((size - 1) * stride for size, stride in strides)
+    values = tensor.detach().as_strided((count,), (1,)).view(torch.uint8)
+    return memory.upload(values.numpy(), "input", offset=offset)
