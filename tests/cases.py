@@ -20,6 +20,9 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 needs_cpp = pytest.mark.skipif(
     ops.load_error is not None, reason=f"without the CPU library: {ops.load_error}"
 )
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="torch.cuda.is_available() is False"
+)
 BACKENDS = (pytest.param("cpp", marks=needs_cpp), "reference")
 
 
@@ -36,8 +39,8 @@ def bent_grid(n_labels: int) -> Tensor:
 def targets_on(labels: Tensor, n_rows: int) -> Tensor:
     """Targets on and between labels, both ends among them."""
     low, high = float(labels[0]), float(labels[-1])
-    y = low + (high - low) * torch.rand(n_rows, dtype=torch.float64)
-    y[::3] = labels[torch.randint(len(labels), (len(y[::3]),))]
+    y = low + (high - low) * torch.rand(n_rows, dtype=torch.float64, device=labels.device)
+    y[::3] = labels[torch.randint(len(labels), (len(y[::3]),), device=labels.device)]
     y[:1], y[-1:] = low, high
     return y
 
@@ -55,16 +58,16 @@ def loss_and_grad(logits: Tensor, target: Tensor | None, **settings: Any) -> tup
 def row_factors(loss: Tensor) -> Tensor:
     """What a later layer may send back: another number for each entry of the loss."""
     n = loss.numel()
-    return (0.5 + torch.arange(n, dtype=loss.dtype) % 3).reshape(loss.shape)
+    return (0.5 + torch.arange(n, dtype=loss.dtype, device=loss.device) % 3).reshape(loss.shape)
 
 
 def assert_kernel_matches(
-    logits: Tensor, target: Tensor | None, *, labels: Tensor, **settings: Any
+    logits: Tensor, target: Tensor | None, *, labels: Tensor, backend: str = "cpp", **settings: Any
 ) -> None:
     """Loss, terms and gradient of the kernel against the reference in float64."""
     exact = logits.to(torch.float64)
-    settings = {"labels": labels, **settings}
-    loss, grad = loss_and_grad(logits, target, backend="cpp", **settings)
+    settings = {"labels": labels.to(logits.device), **settings}
+    loss, grad = loss_and_grad(logits, target, backend=backend, **settings)
     want_loss, want_grad = loss_and_grad(exact, target, backend="reference", **settings)
     row_tol, grad_tol = _tolerances(logits, target, **settings)
 
@@ -84,7 +87,7 @@ def assert_kernel_matches(
     _assert_within(grad, want_grad, grad_tol, "gradient")
 
     terms = functional.label_distribution_loss(
-        logits, target, backend="cpp", return_terms=True, **settings
+        logits, target, backend=backend, return_terms=True, **settings
     )
     want = functional.label_distribution_loss(
         exact, target, backend="reference", return_terms=True, **settings
@@ -111,8 +114,8 @@ def _row_factors_of_reduction(
 ) -> Tensor:
     """|d result / d loss_i| for every row i."""
     weight = settings.get("weight")
-    w = torch.ones(n_rows, dtype=torch.float64) if weight is None else weight.to(torch.float64)
     factors = row_factors(loss).to(torch.float64)
+    w = factors.new_ones(n_rows) if weight is None else weight.to(torch.float64)
     if settings.get("reduction", "mean") == "mean":
         w = w / w.sum().clamp_min(1e-300)
     return (w * factors).clamp_min(1e-300)
@@ -196,7 +199,7 @@ def _rounding_of_labels(labels: Tensor, y: Tensor, sigma: float | Tensor) -> Ten
     """Relative error of a Gaussian whose labels were rounded to float32 around their middle."""
     centred = labels - (labels[0] + labels[-1]) / 2
     off = (centred - centred.float().double()).abs().max()
-    sigma = torch.as_tensor(sigma, dtype=torch.float64).expand_as(y).unsqueeze(-1)
+    sigma = torch.as_tensor(sigma, dtype=torch.float64, device=y.device).expand_as(y).unsqueeze(-1)
     # Narrower ones are computed in float64.
     sigma = sigma.clamp_min(float((labels[1:] - labels[:-1]).min()) / 2)
     return 2 * off * ((labels - y.unsqueeze(-1)).abs() + off) / sigma**2
