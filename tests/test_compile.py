@@ -111,6 +111,15 @@ def test_function_with_its_grid_given_in_any_way(backend: str) -> None:
     assert_same(step(compiled(of_range), x, y), step(of_range, x, y))
     for grid in (torch.arange(5), torch.tensor([0.0, 0.5, 1.5, 3.0, 4.0])):
         assert_same(step(compiled(of_tensor), x, y, grid), step(of_tensor, x, y, grid))
+
+
+def test_bad_grid_is_an_error_of_the_graph() -> None:
+    """On the CPU, that is: on a GPU such a check ends all use of the device by the process."""
+
+    def of_tensor(x: Tensor, y: Tensor, labels: Tensor) -> Tensor:
+        return functional.label_distribution_loss(x, y, labels=labels)
+
+    x, y = torch.randn(6, 5), 4 * torch.rand(6)
     with pytest.raises(RuntimeError, match="labels must be finite and strictly increasing"):
         compiled(of_tensor)(x, y, torch.tensor([0.0, 1.0, 1.0, 2.0, 4.0]))
 
@@ -143,7 +152,7 @@ def test_whole_model_with_its_loss(backend: str) -> None:
     layer, criterion = torch.nn.Linear(3, 21), DLDLv2Loss(0, 20, backend=backend)
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
-        return criterion(layer(x).unflatten(0, (2, -1)), y)
+        return criterion(layer(x).view(2, -1, 21), y)
 
     x, y = torch.randn(8, 3), 20 * torch.rand(2, 4)
     loss(x, y).backward()

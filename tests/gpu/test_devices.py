@@ -41,7 +41,7 @@ def test_one_criterion_on_both_devices_in_turn(backend: str) -> None:
     x, y = torch.randn(70, 101), 100 * torch.rand(70)
     results = []
     for device in ("cuda:0", "cuda:1", "cuda:0"):
-        z = x.to(device).requires_grad_()
+        z = x.clone().to(device).requires_grad_()
         loss = criterion(z, y.to(device))
         loss.backward()
         assert z.grad is not None
