@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from itertools import product
 
@@ -22,6 +23,11 @@ def mode() -> str:
     if value not in MODES:
         raise pytest.UsageError(f"DLDL_FAST_BENCH must be one of {', '.join(MODES)}, got {value!r}")
     return value
+
+
+def command(config: pytest.Config) -> str:
+    """The command line of this run."""
+    return f"DLDL_FAST_BENCH={mode()} {shlex.join(['pytest', *config.invocation_params.args])}"
 
 
 def cases() -> list[Case]:

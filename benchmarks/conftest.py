@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from .cases import Case, Measure, dtype_name, mode
+from .cases import Case, Measure, command, dtype_name, mode
 from .record import RESULTS, Measurement, Run, append_csv, describe_run, render, with_times
 from .variants import LOSS_VARIANTS, Direction, Step
 
@@ -54,9 +54,15 @@ def measure(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Note the machine, before its load is ours, and start the list of measurements."""
-    command = ["pytest", *config.invocation_params.args]
-    config.stash[RUN] = describe_run(f"DLDL_FAST_BENCH={mode()} {shlex.join(command)}")
+    config.stash[RUN] = describe_run(command(config))
     config.stash[MEASUREMENTS] = []
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the benchmarks on a GPU out unless ``-m gpu`` asks for them."""
+    if collection_path.name == "gpu" and "gpu" not in config.option.markexpr:
+        return True
+    return None
 
 
 @pytest.hookimpl(trylast=True)

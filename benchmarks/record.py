@@ -95,10 +95,11 @@ def describe_run(command: str) -> Run:
     )
 
 
-def append_csv(path: Path, run: Run, measurements: Iterable[Measurement]) -> None:
+def append_csv(path: Path, run: Run, measurements: Sequence[Measurement]) -> None:
     """Add the measurements to a CSV, one line each; a new file gets its header first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = [field.name for field in (*dataclasses.fields(run), *dataclasses.fields(Measurement))]
+    fields = (*dataclasses.fields(run), *dataclasses.fields(measurements[0]))
+    columns = [field.name for field in fields]
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")

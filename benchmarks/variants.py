@@ -40,13 +40,16 @@ class Problem:
     grid: Tensor
 
 
+LossFactory = Callable[[Problem], LossFn]
+
+
 @functools.lru_cache(maxsize=1)
-def make_problem(rows: int, labels: int, dtype: torch.dtype) -> Problem:
+def make_problem(rows: int, labels: int, dtype: torch.dtype, device: str = "cpu") -> Problem:
     """Random logits and targets; the last ones are kept, as many variants share them."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(rows, labels, generator=generator).to(dtype).requires_grad_()
-    target = torch.rand(rows, generator=generator) * (labels - 1)
-    return Problem(logits, target, torch.arange(labels, dtype=torch.float32))
+    logits = torch.randn(rows, labels, generator=generator).to(device, dtype).requires_grad_()
+    target = torch.rand(rows, generator=generator).to(device) * (labels - 1)
+    return Problem(logits, target, torch.arange(labels, dtype=torch.float32, device=device))
 
 
 # Byte model of the loss, with B = N*K*itemsize for the logits; caches are ignored, and so is the
@@ -63,10 +66,15 @@ def bytes_min(rows: int, labels: int, itemsize: int, direction: Direction) -> in
     return passes * rows * labels * itemsize + 4 * rows
 
 
+def target_distribution(target: Tensor, grid: Tensor) -> Tensor:
+    """Eq. 1, normalised, by its formula."""
+    p = torch.exp(-((grid - target[:, None]) ** 2) / (2 * SIGMA**2))
+    return p / p.sum(1, keepdim=True)
+
+
 def eager_loss(logits: Tensor, target: Tensor, grid: Tensor) -> Tensor:
     """Eq. 12 in few torch calls; half-precision logits are computed in float32, as the others."""
-    p = torch.exp(-((grid - target[:, None]) ** 2) / (2 * SIGMA**2))
-    p = p / p.sum(1, keepdim=True)
+    p = target_distribution(target, grid)
     log_p_hat = F.log_softmax(logits, 1, dtype=torch.float32)
     expectation = (log_p_hat.exp() * grid).sum(1)
     return F.kl_div(log_p_hat, p, reduction="batchmean") + (expectation - target).abs().mean()
@@ -93,8 +101,7 @@ def _compile(problem: Problem) -> LossFn:
 
 def _cross_entropy(problem: Problem) -> LossFn:
     def loss(logits: Tensor, target: Tensor) -> Tensor:
-        p = torch.exp(-((problem.grid - target[:, None]) ** 2) / (2 * SIGMA**2))
-        return F.cross_entropy(logits.float(), p / p.sum(1, keepdim=True))
+        return F.cross_entropy(logits.float(), target_distribution(target, problem.grid))
 
     return loss
 
@@ -111,7 +118,7 @@ def _dldl_fast(problem: Problem) -> LossFn:
     return dldl_fast.DLDLv2Loss(0.0, problem.grid.numel() - 1.0, 1.0, sigma=SIGMA)
 
 
-LOSSES: dict[str, Callable[[Problem], LossFn]] = {
+LOSSES: dict[str, LossFactory] = {
     "dldl_fast": _dldl_fast,
     "eager": _eager,
     "compile": _compile,
@@ -130,7 +137,11 @@ def loss_step(variant: str, problem: Problem, direction: Direction) -> Step:
     """One step of a loss variant; the caller holds ``torch.no_grad()`` around a forward."""
     if variant == "clone":
         return clone_step(problem)
-    loss = LOSSES[variant](problem)
+    return step_of(LOSSES[variant](problem), problem, direction)
+
+
+def step_of(loss: LossFn, problem: Problem, direction: Direction) -> Step:
+    """One evaluation of a loss, or one training step with it."""
     logits, target = problem.logits, problem.target
     if direction == "forward":
         return lambda: loss(logits, target)
@@ -164,11 +175,11 @@ def kernel_problem() -> str:
     return "" if backend.available else f"the cpp backend is not available: {backend.reason}"
 
 
-def verify(problem: Problem) -> None:
+def verify(problem: Problem, candidate: LossFactory = _dldl_fast) -> None:
     """Raise if this library and eager torch disagree: a fast wrong answer is worth nothing."""
     values = []
-    for variant in ("eager", "dldl_fast"):
-        loss = LOSSES[variant](problem)(problem.logits, problem.target)
+    for factory in (_eager, candidate):
+        loss = factory(problem)(problem.logits, problem.target)
         (gradient,) = torch.autograd.grad(loss, problem.logits)
         values.append((loss.detach(), gradient))
     (eager, eager_gradient), (ours, our_gradient) = values

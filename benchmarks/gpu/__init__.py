@@ -1,0 +1,1 @@
+"""Benchmarks on a CUDA device; see benchmarks/README.md."""
