@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dldl_fast import backends, ops, reference
-from dldl_fast.labels import as_label_grid, uniform_step
+from dldl_fast.labels import as_label_grid, on_device, uniform_step
 from dldl_fast.options import KINDS, LossOptions
 
 _ROW_DTYPES = (torch.float32, torch.float64)
@@ -64,7 +64,8 @@ def label_distribution_loss(
         logits: [..., K], float32, float64, bfloat16 or float16, any strides.
         target: [...], any real dtype, in the unit of the labels. May be left out when
             ``target_distribution`` is given: its expectation is used then.
-        labels: label grid, K increasing numbers.
+        labels: label grid, K increasing numbers. A float64 tensor is checked, and copied to the
+            device of the logits, only once.
         sigma: standard deviation of the target distribution, a number or [...].
         weight: row weights, [...].
         target_distribution: [..., K], for example histograms of ratings; rows are normalised.
@@ -182,7 +183,8 @@ def expectation(
 
     Args:
         logits: [..., K], float32, float64, bfloat16 or float16.
-        labels: label grid, K increasing numbers.
+        labels: label grid, K increasing numbers. A float64 tensor is checked, and copied to the
+            device of the logits, only once.
         return_std: also return the standard deviation of the predicted distribution, a measure
             of the uncertainty of each prediction, in the unit of the labels.
         backend: "auto", "cpp", "cuda", "triton" or "reference".
@@ -278,7 +280,7 @@ def _step_for(logits: Tensor, grid: Tensor) -> float:
 
 def _beside(logits: Tensor, grid: Tensor) -> Tensor:
     # What is no tensor gets its error from _check_logits.
-    return grid.to(logits.device) if isinstance(logits, Tensor) else grid
+    return on_device(grid, logits.device) if isinstance(logits, Tensor) else grid
 
 
 def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:

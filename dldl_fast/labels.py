@@ -139,9 +139,31 @@ def uniform_step(grid: Tensor) -> float:
     return step
 
 
+def on_device(grid: Tensor, device: torch.device) -> Tensor:
+    """The grid on a device; its last copy is remembered, since making one waits for the device.
+
+    Example:
+        >>> grid = label_grid(0, 4)
+        >>> on_device(grid, torch.device("cpu")) is grid
+        True
+    """
+    if grid.device == device or torch.compiler.is_compiling():
+        return grid.to(device)
+    remembered = getattr(grid, _COPY, None)
+    if remembered is not None and remembered[0] == grid._version:
+        copy: Tensor = remembered[1]
+        if copy.device == device:
+            return copy
+    with torch.inference_mode(False):  # training may use it later
+        copy = grid.to(device)
+    if not grid.is_inference():
+        setattr(grid, _COPY, (grid._version, copy))
+    return copy
+
+
 # The check reads all labels, which takes longer than a small batch: a grid remembers that it has
-# passed, and its step, until it is changed in place.
-_VERSION, _STEP = "_dldl_fast_checked_version", "_dldl_fast_step"
+# passed, its step, and its copy on another device, until it is changed in place.
+_VERSION, _STEP, _COPY = "_dldl_fast_checked_version", "_dldl_fast_step", "_dldl_fast_copy"
 
 
 def _is_checked(grid: Tensor) -> bool:

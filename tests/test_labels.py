@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dldl_fast import DLDLv2Loss, functional
-from dldl_fast.labels import MAX_LABELS, as_label_grid, label_grid, uniform_step
+from dldl_fast.labels import MAX_LABELS, as_label_grid, label_grid, on_device, uniform_step
 from tests.cases import bent_grid, uniform_grid
 
 
@@ -162,3 +162,17 @@ def test_uniform_step() -> None:
     grid = as_label_grid(uniform_grid(5))
     grid[-1] = 9  # changed in place: measured again
     assert uniform_step(grid) == 0
+
+
+def test_grid_remembers_its_copy_on_another_device() -> None:
+    grid, there = uniform_grid(5), torch.device("meta")
+    copied = on_device(grid, there)
+    assert copied.device == there
+    assert on_device(grid, there) is copied
+    assert on_device(grid, grid.device) is grid
+    grid[-1] = 9  # changed in place: copied again
+    assert on_device(grid, there) is not copied
+    grid = uniform_grid(5)
+    with torch.inference_mode():
+        assert not on_device(grid, there).is_inference()  # training may use it later
+        assert on_device(uniform_grid(5), there).device == there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -30,9 +31,11 @@ def loss_step(backend: str, x: Tensor, **settings: Any) -> Callable[[], tuple[Te
     return step
 
 
-def function_step(backend: str, x: Tensor) -> Callable[[], tuple[Tensor, ...]]:
-    """The functions, with a histogram, and a label grid that is on the device."""
-    labels, q = uniform_grid(101), torch.rand(len(x), 101)
+def function_step(
+    backend: str, x: Tensor, grid_device: str = "cuda"
+) -> Callable[[], tuple[Tensor, ...]]:
+    """The functions, with a histogram."""
+    labels, q = uniform_grid(101).to(grid_device), torch.rand(len(x), 101)
 
     def step() -> tuple[Tensor, ...]:
         z = x.detach().requires_grad_()
@@ -56,7 +59,11 @@ def keep_busy() -> torch.cuda.Event:
     return end
 
 
-STEPS = {"module": loss_step, "functions": function_step}
+STEPS: dict[str, Callable[[str, Tensor], Callable[[], tuple[Tensor, ...]]]] = {
+    "module": loss_step,
+    "functions": function_step,
+    "functions, grid on the CPU": functools.partial(function_step, grid_device="cpu"),
+}
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -64,9 +71,9 @@ def test_side_stream_while_the_default_stream_is_busy(backend: str, name: str) -
     x = torch.randn(4096, 101)
     step = STEPS[name](backend, x)
     want = step()
+    keep = x.clone()
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    keep = x.clone()
     with torch.cuda.stream(side):
         x.zero_()
         step()  # leaves wrong values in the memory that the next step gets
