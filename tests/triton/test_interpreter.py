@@ -1,4 +1,4 @@
-"""Triton's kernels by its own interpreter: the tests of the CPU ops, with Triton's in their place."""
+"""Triton's kernels by its own interpreter: tests of the CPU ops, with Triton's in their place."""
 
 from __future__ import annotations
 
