@@ -47,6 +47,7 @@ void dispatch_storage(Storage storage, const F& f) {
 
 inline void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
+  cudaGetLastError();  // or torch would report it once more, of a kernel of its own
   throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
 

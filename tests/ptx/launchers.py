@@ -11,7 +11,8 @@ import ctypes
 import re
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,20 @@ class PtxLaunchers(Launchers):
         # Kept, since C holds no reference.
         self._functions = _Launch(self._caught(self._launch)), _Set(self._caught(self._set))
         self._library.runtime_set_functions(*self._functions)
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Every launch fails, as one with too many threads does."""
+        refuse = _Launch(lambda *_: 1)
+        self._library.runtime_set_functions(refuse, self._functions[1])
+        try:
+            yield
+        finally:
+            self._library.runtime_set_functions(*self._functions)
+
+    def last_error(self) -> int:
+        """What the next one to ask the runtime is told."""
+        return int(self._library.cudaGetLastError())
 
     def set_seed(self, seed: int) -> None:
         """The interpreter has one order of threads, and looks for races instead."""

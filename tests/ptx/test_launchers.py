@@ -54,11 +54,13 @@ ROW_LENGTHS = [
     *(2, 3, 16),  # 4 lanes a row, 4 slots a lane
     *(17, 31, 32),  # 8 slots
     *(33, 64),  # 8 lanes, 8 slots
+    96,  # 12 slots
     *(100, 101),  # 13 slots, of which 12 need no check
     *(127, 128),  # 16 slots
     *(129, 256),  # 32 lanes, 8 slots
+    300,  # 12 slots
     401,  # 16 slots
-    *(1000, 1024),  # 32 slots
+    *(600, 1000, 1024),  # 24 and 32 slots
     *(1025, 4097),  # a block a row
 ]
 
@@ -132,6 +134,18 @@ def test_bad_rows(launchers: PtxLaunchers, n_labels: int) -> None:
     want = [i in (4, 7) for i in range(9)]
     assert loss.isnan().tolist() == want
     assert grad.isnan().all(-1).tolist() == grad.isnan().any(-1).tolist() == want
+
+
+def test_a_refused_launch(launchers: PtxLaunchers) -> None:
+    """The error names the kernel, and torch does not find it again behind a launch of its own."""
+    labels = uniform_grid(5)
+    arguments = (torch.randn(2, 5), torch.ones(2), 2.0, None, None, labels, 1.0, LossOptions())
+    with launchers.refusing():
+        with pytest.raises(RuntimeError, match="^label_distribution_loss_tiles: the stand-in runtime"):
+            launchers.forward(*arguments, needs_grad=True)
+        assert launchers.last_error() == 0
+        with pytest.raises(RuntimeError, match="^expectation_tiles: the stand-in runtime"):
+            launchers.moments(arguments[0], labels, 1.0)
 
 
 def sectors(counters: dict[str, ptx.Counters]) -> int:

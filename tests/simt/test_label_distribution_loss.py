@@ -49,12 +49,14 @@ ROW_LENGTHS = [
     *(2, 3, 16),  # 4 lanes a row, 4 slots a lane
     *(17, 31, 32),  # 8 slots
     *(33, 64),  # 8 lanes, 8 slots
-    *(100, 101),  # 13 slots, of which 8 need no check
+    96,  # 12 slots
+    *(100, 101),  # 13 slots, of which 12 need no check
     *(127, 128),  # 16 slots
     *(129, 256),  # 32 lanes, 8 slots
-    401,  # 13 slots
-    512,  # 16 slots; the longest float64 rows in registers
-    *(513, 1000, 1024),  # 32 slots
+    300,  # 12 slots
+    401,  # 16 slots
+    512,  # the longest float64 rows in registers
+    *(513, 1000, 1024),  # 24 and 32 slots
     *(1025, 4097),  # a block a row
 ]
 

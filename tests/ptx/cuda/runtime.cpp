@@ -23,6 +23,7 @@ struct Kernel {
 
 Launch launch_function = nullptr;
 Set set_function = nullptr;
+int last_error = 0;
 // By the address of the host's stub. Kernels register before any other global is made.
 std::map<const void*, Kernel>& kernels() {
   static std::map<const void*, Kernel> registered;
@@ -68,7 +69,15 @@ int cudaLaunchKernel(const void* stub, Extent grid, Extent block, void** argumen
   const auto found = kernels().find(stub);
   if (found == kernels().end() || launch_function == nullptr) return kInvalidDeviceFunction;
   const Kernel& kernel = found->second;
-  return launch_function(kernel.name.c_str(), kernel.fatbin, grid, block, arguments, shared_bytes);
+  last_error =
+      launch_function(kernel.name.c_str(), kernel.fatbin, grid, block, arguments, shared_bytes);
+  return last_error;
+}
+// Until it is asked for, a launch's error stays for whoever asks next.
+int cudaGetLastError() {
+  const int error = last_error;
+  last_error = 0;
+  return error;
 }
 int __cudaLaunchKernel(const void* stub, Extent grid, Extent block, void** arguments,
                        size_t shared_bytes, void* stream) {

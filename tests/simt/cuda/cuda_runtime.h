@@ -50,6 +50,7 @@ void call(void (*kernel)(P...), void** arguments, std::index_sequence<I...>) {
 }  // namespace simt
 
 inline const char* cudaGetErrorString(cudaError_t) { return simt::last_error.c_str(); }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 template <class... P>
 cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void** arguments,
