@@ -24,6 +24,11 @@ __device__ inline float power_of_2(float x) {
 }
 __device__ inline double power_of_2(double x) { return exp2(x); }
 
+template <class A>
+__device__ __forceinline__ A exponential_of(A x) {
+  return power_of_2(x * static_cast<A>(kLog2E));
+}
+
 __device__ inline float log_2(float x) { return __log2f(x); }
 __device__ inline double log_2(double x) { return log2(x); }
 

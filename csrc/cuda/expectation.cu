@@ -9,10 +9,10 @@ namespace {
 template <class A, class Group>
 void launch_tiles(const Logits& logits, const LabelGrid& grid, const MomentsOutputs& out,
                   cudaStream_t stream) {
-  const auto bytes = [&](int rows) { return TileMemory<A>::bytes(grid.size, rows, false); };
+  const auto bytes = [&](int n) { return TileMemory<A>::bytes(grid.size, n, grid.size, false); };
   const int rows = rows_that_fit<Group>(bytes);
   launch("expectation_tiles", expectation_tiles<A, Group>, blocks_for(logits.n_rows, rows),
-         kBlockThreads, bytes(rows), stream, logits, grid, out, rows);
+         kBlockThreads, bytes(rows), stream, logits, grid, out, TileShape{rows, grid.size, 0, 0});
 }
 
 template <class A>

@@ -89,22 +89,23 @@ __device__ __forceinline__ void compute_moments(const LabelGrid& grid, const Mom
 template <class A, class Group>
 __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
     expectation_tiles(const Logits logits, const LabelGrid grid, const MomentsOutputs out,
-                      int rows_per_tile) {
+                      const TileShape shape) {
   const int n_labels = grid.size;
-  auto& memory = block_memory<TileMemory<A>>();
-  A* labels = memory.labels();
-  fill_labels(grid, labels);
-  const int64_t row0 = static_cast<int64_t>(blockIdx.x) * rows_per_tile;
-  const TileRows rows = tile_rows<Group>(logits.n_rows, row0, rows_per_tile);
-  A* tile = load_rows(logits, row0, rows, n_labels, memory.tile(n_labels));
+  const TileMemory<A> memory(&block_memory<A>(), n_labels, shape);
+  fill_labels(grid, memory.labels);
+  const int64_t row0 = static_cast<int64_t>(blockIdx.x) * shape.rows;
+  const TileRows rows = tile_rows<Group>(logits.n_rows, row0, shape.rows);
+  const int begin = load_rows(logits, row0, rows, n_labels, shape, memory.tile);
+  A* tile = memory.tile + begin;
   __syncthreads();
 #pragma unroll 1
   for (int r = Group::index(); r < rows.padded; r += Group::kGroups) {
-    compute_moments<A, Group>(grid, out, labels, row0 + r, r < rows.count, tile + r * n_labels);
+    compute_moments<A, Group>(grid, out, memory.labels, row0 + r, r < rows.count,
+                              tile + r * shape.stride);
   }
   if (out.grad == nullptr) return;
   __syncthreads();
-  store_rows(tile, logits.storage, row0, rows.count, n_labels, out.grad);
+  store_rows(memory.tile, begin, logits.storage, row0, rows.count, n_labels, shape, out.grad);
 }
 
 // Rows too long for registers: a block a row, which reads the logits again for each step.

@@ -27,7 +27,9 @@ __global__ void __launch_bounds__(kBlockThreads)
 template <class A>
 constexpr int kMaxTileLabels = sizeof(A) == sizeof(double) ? 512 : 1024;
 
-// Calls f with the group whose slots rows of n_labels <= kMaxTileLabels fill best.
+// Calls f with the group whose slots rows of n_labels <= kMaxTileLabels fill best. Few lanes with
+// many slots, since what is done once a row costs a warp as much for one row as for 32 / lanes of
+// them.
 template <class F>
 int64_t with_group(double, int n_labels, const F& f) {
   if (n_labels <= 32) return f(RowGroup<8, 4, 0>());
@@ -36,17 +38,17 @@ int64_t with_group(double, int n_labels, const F& f) {
 }
 template <class F>
 int64_t with_group(float, int n_labels, const F& f) {
-  if (n_labels <= 16) return f(RowGroup<4, 4, 0>());
+  if (n_labels <= 16) return f(RowGroup<2, 8, 0>());
   if (n_labels <= 32) return f(RowGroup<4, 8, 4>());
-  if (n_labels <= 64) return f(RowGroup<8, 8, 4>());
-  if (n_labels <= 96) return f(RowGroup<8, 12, 8>());
-  if (n_labels <= 104) return f(RowGroup<8, 13, 12>());
-  if (n_labels <= 128) return f(RowGroup<8, 16, 13>());
-  if (n_labels <= 256) return f(RowGroup<32, 8, 4>());
-  if (n_labels <= 384) return f(RowGroup<32, 12, 8>());
-  if (n_labels <= 512) return f(RowGroup<32, 16, 12>());
-  if (n_labels <= 768) return f(RowGroup<32, 24, 16>());
-  return f(RowGroup<32, 32, 24>());
+  if (n_labels <= 64) return f(RowGroup<4, 16, 8>());
+  if (n_labels <= 104) return f(RowGroup<4, 26, 16>());
+  if (n_labels <= 128) return f(RowGroup<4, 32, 26>());
+  if (n_labels <= 208) return f(RowGroup<8, 26, 16>());
+  if (n_labels <= 256) return f(RowGroup<8, 32, 26>());
+  if (n_labels <= 416) return f(RowGroup<16, 26, 16>());
+  if (n_labels <= 512) return f(RowGroup<16, 32, 26>());
+  if (n_labels <= 832) return f(RowGroup<32, 26, 16>());
+  return f(RowGroup<32, 32, 26>());
 }
 
 template <class A>

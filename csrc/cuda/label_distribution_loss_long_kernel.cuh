@@ -59,10 +59,11 @@ struct TargetMass {
 template <class A>
 __device__ TargetMass<A> target_mass(const LossInputs& in, int64_t row, int k, A label,
                                      const RowTarget<A>& target, const TargetScale& scale) {
+  if (k < target.first || k > target.last) return {};
   switch (target.shape) {
     case Shape::kGaussian: {
-      const A log_p = gaussian_log2(target, label);
-      if (log_p < static_cast<A>(kLog2Tail)) return {};
+      const A position = is_equally_spaced<A>(in.grid) ? static_cast<A>(k) : label;
+      const A log_p = gaussian_log2(target, position - target.near);
       const A p = power_of_2(log_p);
       return {p, p * log_p};
     }
@@ -74,7 +75,6 @@ __device__ TargetMass<A> target_mass(const LossInputs& in, int64_t row, int k, A
       return {p, p_log_p(p)};
     }
     case Shape::kBins: {
-      if (k < target.first || k > target.last) return {};
       const Bins bins(in.grid, target.y, target.sigma);
       const A p = static_cast<A>(relative_mass(bins.mass(k), scale.peak));
       return {p, p_log_p(p)};
@@ -102,7 +102,6 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   const int thread = static_cast<int>(threadIdx.x), n_labels = in.grid.size;
   const GridEnds ends = ends_of(in.grid);
   const bool needs_target = needs_target_distribution(in, out);
-  const A log2_e = static_cast<A>(kLog2E);
   const int64_t row = blockIdx.x;
   if (thread == 0) {
     set_target(in, check_row(in, read_row(in, row), row, out.bad_row), needs_target, target);
@@ -117,14 +116,14 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
 
   RowSums<A> sums;
   for (int k = thread; k < n_labels; k += kBlockThreads) {
-    const A z = (to_accumulation(x[k]) - max) * log2_e;
+    const A d = to_accumulation(x[k]) - max;
     const A label = centred_label<A>(in.grid, ends, k);
-    const A exponential = power_of_2(z);
+    const A exponential = exponential_of(d);
     sums.exponentials += exponential;
     sums.labels += exponential * label;
     const TargetMass<A> mass = target_mass(in, row, k, label, target, scale);
     if (!(mass.p > 0)) continue;
-    add_mass(sums, mass.p, mass.log_p_p, z);
+    add_mass(sums, mass.p, mass.log_p_p, d);
     sums.target_labels += mass.p * label;
   }
   for_sums(sums, in.target.data != nullptr, needs_target,
@@ -142,9 +141,10 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
       A value = result.loss;
       if (status == RowStatus::kUsed) {
         const A label = centred_label<A>(in.grid, ends, k);
-        const A exponential = power_of_2((to_accumulation(x[k]) - max) * log2_e);
+        const A exponential = exponential_of(to_accumulation(x[k]) - max);
         const A p = target_mass(in, row, k, label, target, scale).p;
-        value = result.gradient(exponential, label, p);
+        value = exponential * (result.grad_softmax + result.grad_label * label) -
+                result.grad_target * p;
       }
       to_storage(value, grad[k]);
     }

@@ -1,14 +1,13 @@
-// Rows of up to 128 labels, 4 or 8 lanes each.
+// Rows of up to 128 labels, few lanes each.
 #include "cuda/label_distribution_loss_tiles.cuh"
 
 namespace dldl_fast::cuda {
 
-DLDL_FAST_LAUNCH_TILES(float, 4, 4, 0);
+DLDL_FAST_LAUNCH_TILES(float, 2, 8, 0);
 DLDL_FAST_LAUNCH_TILES(float, 4, 8, 4);
-DLDL_FAST_LAUNCH_TILES(float, 8, 8, 4);
-DLDL_FAST_LAUNCH_TILES(float, 8, 12, 8);
-DLDL_FAST_LAUNCH_TILES(float, 8, 13, 12);
-DLDL_FAST_LAUNCH_TILES(float, 8, 16, 13);
+DLDL_FAST_LAUNCH_TILES(float, 4, 16, 8);
+DLDL_FAST_LAUNCH_TILES(float, 4, 26, 16);
+DLDL_FAST_LAUNCH_TILES(float, 4, 32, 26);
 DLDL_FAST_LAUNCH_TILES(double, 8, 4, 0);
 DLDL_FAST_LAUNCH_TILES(double, 8, 16, 4);
 

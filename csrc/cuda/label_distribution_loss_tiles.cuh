@@ -9,7 +9,8 @@ template <class A, class Group>
 int64_t launch_tiles(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
   const TileLaunch<A, Group> tiles(in);
   launch("label_distribution_loss_tiles", label_distribution_loss_tiles<A, Group>, tiles.blocks,
-         kBlockThreads, tiles.shared_bytes, stream, in, out, Coefficients<A>(in), tiles.rows);
+         kBlockThreads, tiles.shared_bytes, stream, in, out, Coefficients<A>(in),
+         needs_target_distribution(in, out), tiles.shape(in, out));
   return tiles.blocks;
 }
 

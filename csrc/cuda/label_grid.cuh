@@ -23,10 +23,17 @@ __device__ inline GridEnds ends_of(const LabelGrid& grid) {
   return {first, last, (first + last) / 2};
 }
 
-// In float32 an equally spaced label is computed: nothing is read from memory.
+// Whether labels follow from their indices. Not in float64, where a grid is equally spaced only up
+// to the rounding of the labels.
+template <class A>
+__device__ inline bool is_equally_spaced(const LabelGrid& grid) {
+  return sizeof(A) == sizeof(float) && grid.step > 0;
+}
+
+// An equally spaced label is computed: nothing is read from memory.
 template <class A>
 __device__ inline A centred_label(const LabelGrid& grid, const GridEnds& ends, int k) {
-  if (sizeof(A) == sizeof(float) && grid.step > 0) {
+  if (is_equally_spaced<A>(grid)) {
     return static_cast<A>(static_cast<float>(2 * k - (grid.size - 1)) *
                           (0.5f * static_cast<float>(grid.step)));
   }
@@ -41,6 +48,29 @@ __device__ inline void fill_labels(const LabelGrid& grid, A* labels) {
     labels[k] = centred_label<A>(grid, ends, k);
   }
 }
+
+// The labels of a lane's slots are origin + step * position. On an equally spaced grid positions
+// are slot numbers, which the compiler knows; else they are the labels themselves.
+template <class A, class Group, bool kEquallySpaced>
+struct SlotLabels {
+  A origin = 0;
+  A step = 1;
+
+  __device__ SlotLabels(const LabelGrid& grid, const A* labels) : labels_(labels) {
+    if (!kEquallySpaced) return;
+    const A half = A(0.5) * static_cast<A>(grid.step);
+    const int middle = Group::lane() + kMiddle * Group::kLanes;
+    origin = static_cast<A>(2 * middle - (grid.size - 1)) * half;
+    step = static_cast<A>(2 * Group::kLanes) * half;
+  }
+  __device__ __forceinline__ A position(int slot, int k) const {
+    return kEquallySpaced ? static_cast<A>(slot - kMiddle) : labels_[k];
+  }
+
+ private:
+  static constexpr int kMiddle = Group::kSlots / 2;  // small positions lose the fewest digits
+  const A* labels_;
+};
 
 __device__ inline double midpoint(const LabelGrid& grid, int k) {
   return (grid.labels[k] + grid.labels[k + 1]) / 2;

@@ -38,12 +38,11 @@ struct RowGroup {
 };
 
 // Blocks that an SM holds together: as many as the registers of the slots leave room for without
-// spilling on any architecture (groups of few slots take a few more on 12.0 than elsewhere).
+// spilling on any architecture.
 template <class A, class Group>
-constexpr int kMinBlocks = sizeof(A) == sizeof(double)               ? 1
-                           : Group::kSlots > 16                      ? 2
-                           : Group::kSlots > 13 || Group::kSlots < 9 ? 3
-                                                                     : 4;
+constexpr int kMinBlocks = sizeof(A) == sizeof(double) ? 1
+                           : Group::kSlots > 26        ? 2
+                                                       : 3;
 
 template <int kLanes, class V>
 __device__ __forceinline__ V group_sum(V value) {

@@ -1,9 +1,9 @@
 // From the sums over a row's labels to its loss and the factors of its gradient.
 //
-// With z_k = (x_k - max x) log2 e, s = sum 2^z_k, P = sum p_k and the scale c that makes p a
+// With d_k = x_k - max x, e_k = exp d_k, s = sum e_k, P = sum p_k and the scale c that makes p a
 // distribution (1 / P; a constant for gaussian_pdf), S = c P:
-//   D   = ln 2 (c sum p log2 p - c sum p z + S (log2 c + log2 s))         Eq. 9, KL
-//   dx_k = 2^z_k / s (w_ld S + lambda rho' (l_k - y_hat)) - w_ld c p_k    Eq. 17
+//   D   = ln 2 (c sum p log2 p + S (log2 c + log2 s)) - c sum p d       Eq. 9, KL
+//   dx_k = e_k / s (w_ld S + lambda rho' (l_k - y_hat)) - w_ld c p_k    Eq. 17
 #pragma once
 
 #include "cuda/target_distribution.cuh"
@@ -13,18 +13,18 @@ namespace dldl_fast::cuda {
 template <class A>
 struct RowSums {
   A exponentials = 0;   // s
-  A labels = 0;         // sum 2^z l
+  A labels = 0;         // sum e l
   A mass = 0;           // P
-  A logits = 0;         // sum p z
+  A logits = 0;         // sum p d
   A entropy = 0;        // sum p log2 p
   A target_labels = 0;  // sum p l, of histograms
 };
 
 template <class A>
-__device__ __forceinline__ void add_mass(RowSums<A>& sums, A p, A log_p_p, A z) {
+__device__ __forceinline__ void add_mass(RowSums<A>& sums, A p, A log_p_p, A d) {
   sums.mass += p;
   sums.entropy += log_p_p;
-  sums.logits += p * z;
+  sums.logits += p * d;
 }
 
 // Calls f(sum) for every sum that is in use.
@@ -47,13 +47,8 @@ struct RowLoss {
   A regression = 0;
   A expectation = 0;  // relative to the middle of the grid
   A loss = 0;
-  A grad_softmax = 0, grad_expectation = 0, grad_target = 0;
-
-  // exponential = 2^z_k
-  __device__ __forceinline__ A gradient(A exponential, A label, A p) const {
-    return exponential * (grad_softmax + grad_expectation * (label - expectation)) -
-           grad_target * p;
-  }
+  // dx_k = e_k (grad_softmax + grad_label l_k) - grad_target p_k
+  A grad_softmax = 0, grad_label = 0, grad_target = 0;
 };
 
 // The numbers of LossOptions in the accumulation type.
@@ -69,7 +64,8 @@ struct Coefficients {
         grad_scale(static_cast<A>(in.grad_scale)) {}
 };
 
-__device__ inline bool needs_target_distribution(const LossInputs& in, const LossOutputs& out) {
+__host__ __device__ inline bool needs_target_distribution(const LossInputs& in,
+                                                          const LossOutputs& out) {
   return in.options.ld_weight != 0 || out.terms != nullptr ||
          (in.target.data == nullptr && in.options.lambda != 0) ||
          in.options.kind == Kind::kGaussianPdf;
@@ -113,11 +109,9 @@ __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Coe
     total = is_pdf ? scale * sums.mass : A(1);
     const A log_scale = is_pdf ? target.log_scale : -log_2(sums.mass);
     if (is_pdf && total == 0 && status == RowStatus::kUsed) status = RowStatus::kBad;
-    row.divergence = total * log_2(sums.exponentials) - scale * sums.logits;
-    if (options.divergence == Divergence::kKl) {
-      row.divergence += scale * entropy + total * log_scale;
-    }
-    row.divergence *= static_cast<A>(kLn2);
+    A bits = total * log_2(sums.exponentials);
+    if (options.divergence == Divergence::kKl) bits += scale * entropy + total * log_scale;
+    row.divergence = static_cast<A>(kLn2) * bits - scale * sums.logits;
   }
   const A wanted = in.target.data != nullptr ? target.target : scale * sums.target_labels;
   row.expectation = sums.labels * inverse_sum;
@@ -131,7 +125,8 @@ __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Coe
   }
   if (by.lambda != 0) {
     row.loss += by.lambda * row.regression;
-    row.grad_expectation = by.grad_scale * by.lambda * slope * inverse_sum;
+    row.grad_label = by.grad_scale * by.lambda * slope * inverse_sum;
+    row.grad_softmax -= row.grad_label * row.expectation;
   }
   if (status != RowStatus::kUsed) {
     // Whatever the row's other values are: nothing where it is left out, NaN where it is bad.

@@ -33,6 +33,19 @@ __device__ inline Span span_of(const T* p, int count) {
   return {head, packets, head + packets * kSize};
 }
 
+// How rows lie in a tile.
+struct TileShape {
+  int rows;
+  int stride;               // values from one row to the next
+  int padding;              // 16-byte packets of the tile between them
+  unsigned packet_inverse;  // 2^32 / packets of a row of logits, rounded up; 0 without padding
+
+  // Packets of padding before packet i of the logits.
+  __device__ int padding_before(int i) const {
+    return padding * static_cast<int>(__umulhi(static_cast<unsigned>(i), packet_inverse));
+  }
+};
+
 // Calls f(index) for the values of this thread that no packet holds.
 template <class F>
 __device__ __forceinline__ void for_edges(const Span& span, int count, int rank, int n_threads,
@@ -47,13 +60,15 @@ __device__ __forceinline__ void for_edges(const Span& span, int count, int rank,
 // Copies `count` values; thread `rank` of `n_threads` takes every n_threads-th packet. Packets of
 // both sides are aligned.
 template <class T, class A>
-__device__ void load_span(const T* from, int count, int rank, int n_threads, A* to) {
+__device__ void load_span(const T* from, int count, int rank, int n_threads, const TileShape& shape,
+                          A* to) {
   constexpr int kSize = Packet<T>::kSize;
+  constexpr int kParts = kSize / Packet<A>::kSize;
   constexpr int kInFlight = 4;  // packets that a thread waits for together
   const Span span = span_of(from, count);
   for_edges(span, count, rank, n_threads, [&](int i) { to[i] = to_accumulation(from[i]); });
   const uint4* packets = reinterpret_cast<const uint4*>(from + span.head);
-  A* body = to + span.head;
+  uint4* body = reinterpret_cast<uint4*>(to + span.head);
 #pragma unroll 1
   for (int first = rank; first < span.packets; first += kInFlight * n_threads) {
     uint4 loaded[kInFlight];
@@ -69,8 +84,9 @@ __device__ void load_span(const T* from, int count, int rank, int n_threads, A* 
       A values[kSize];
       Packet<T>::unpack(loaded[b], values);
 #pragma unroll
-      for (int v = 0; v < kSize; v += Packet<A>::kSize) {
-        *reinterpret_cast<uint4*>(body + i * kSize + v) = Packet<A>::pack(values + v);
+      for (int p = 0; p < kParts; ++p) {
+        body[i * kParts + shape.padding_before(i) + p] =
+            Packet<A>::pack(values + p * Packet<A>::kSize);
       }
     }
   }
@@ -78,35 +94,40 @@ __device__ void load_span(const T* from, int count, int rank, int n_threads, A* 
 
 template <bool kAligned, class T, class A>
 __device__ __forceinline__ void store_packets(const A* from, int n_packets, int rank, int n_threads,
-                                              uint4* to) {
+                                              const TileShape& shape, uint4* to) {
   constexpr int kSize = Packet<T>::kSize;
+  constexpr int kParts = kAligned ? kSize / Packet<A>::kSize : kSize;
 #pragma unroll 1
   for (int i = rank; i < n_packets; i += n_threads) {
     A values[kSize];
 #pragma unroll
-    for (int v = 0; v < kSize; v += kAligned ? Packet<A>::kSize : 1) {
+    for (int p = 0; p < kParts; ++p) {
       if constexpr (kAligned) {
-        Packet<A>::unpack(*reinterpret_cast<const uint4*>(from + i * kSize + v), values + v);
+        const uint4* parts = reinterpret_cast<const uint4*>(from);
+        Packet<A>::unpack(parts[i * kParts + shape.padding_before(i) + p],
+                          values + p * Packet<A>::kSize);
       } else {
-        values[v] = from[i * kSize + v];
+        values[p] = from[i * kParts + p];
       }
     }
     to[i] = Packet<T>::pack(values);
   }
 }
 
-// The reverse. Where logits and result start at different places of a packet, the tile is aligned
-// with the logits only.
+// The reverse, from value `begin` of an aligned buffer on. Where logits and result start at
+// different places of a packet, the tile is aligned with the logits only.
 template <class T, class A>
-__device__ void store_span(const A* from, int count, int rank, int n_threads, T* to) {
+__device__ void store_span(const A* buffer, int begin, int count, int rank, int n_threads,
+                           const TileShape& shape, T* to) {
+  const A* from = buffer + begin;
   const Span span = span_of(to, count);
   for_edges(span, count, rank, n_threads, [&](int i) { to_storage(from[i], to[i]); });
   uint4* packets = reinterpret_cast<uint4*>(to + span.head);
   const A* body = from + span.head;
-  if (values_to_boundary<sizeof(uint4)>(body) == 0) {
-    store_packets<true, T>(body, span.packets, rank, n_threads, packets);
+  if ((begin + span.head) % Packet<A>::kSize == 0) {
+    store_packets<true, T>(body, span.packets, rank, n_threads, shape, packets);
   } else {
-    store_packets<false, T>(body, span.packets, rank, n_threads, packets);
+    store_packets<false, T>(body, span.packets, rank, n_threads, shape, packets);
   }
 }
 
@@ -139,21 +160,22 @@ __device__ inline TileRows tile_rows(int64_t n_rows, int64_t row0, int rows_per_
   return {count, (count + kStep - 1) / kStep * kStep};
 }
 
-// Shared memory of a block: what is particular to its kernel, then values of type A: the labels,
-// the tile, and a table of a value for each of the tile's where that is asked for.
-struct Nothing {};
+// Shared memory of a block, values of type A: the labels, the tile, and a table of a value for each
+// of the tile's where that is asked for.
+template <class A>
+struct TileMemory {
+  A* labels;
+  A* tile;
+  A* table;
 
-template <class A, class Front = Nothing>
-struct alignas(16) TileMemory {
-  Front front;
+  __device__ TileMemory(void* begin, int n_labels, const TileShape& shape)
+      : labels(static_cast<A*>(begin)),
+        tile(labels + tile_begin(n_labels)),
+        table(labels + table_begin(n_labels, shape.rows * shape.stride)) {}
 
-  __device__ A* labels() { return reinterpret_cast<A*>(this + 1); }
-  __device__ A* tile(int n_labels) { return labels() + tile_begin(n_labels); }
-  __device__ A* table(int n_labels, int rows) { return labels() + table_begin(n_labels, rows); }
-
-  static size_t bytes(int n_labels, int rows, bool has_table) {
-    const int values = table_begin(n_labels, rows) + (has_table ? rows * n_labels : 0);
-    return sizeof(TileMemory) + static_cast<size_t>(values) * sizeof(A);
+  static size_t bytes(int n_labels, int rows, int stride, bool has_table) {
+    const int values = table_begin(n_labels, rows * stride) + (has_table ? rows * n_labels : 0);
+    return static_cast<size_t>(values) * sizeof(A);
   }
 
  private:
@@ -162,49 +184,51 @@ struct alignas(16) TileMemory {
     return (n_labels + kPacket - 1) / kPacket * kPacket;
   }
   // Behind the tile, which may start anywhere in its first packet.
-  static __host__ __device__ int table_begin(int n_labels, int rows) {
-    return tile_begin(n_labels) + rows * n_labels + kPacket;
+  static __host__ __device__ int table_begin(int n_labels, int tile_values) {
+    return tile_begin(n_labels) + tile_values + kPacket;
   }
 };
 
 // Loads rows row0.. of the logits, K values apart, into `buffer`, which has room for one packet
-// more. Returns where the first row starts: there the packets of both sides are aligned.
+// more. Returns at which value of it the first row begins: so that packets of both sides are
+// aligned.
 template <class A>
-__device__ A* load_rows(const Logits& logits, int64_t row0, TileRows rows, int n_labels,
-                        A* buffer) {
-  A* tile = buffer;
+__device__ int load_rows(const Logits& logits, int64_t row0, TileRows rows, int n_labels,
+                         const TileShape& shape, A* buffer) {
+  int begin = 0;
   const int thread = static_cast<int>(threadIdx.x);
   with_storage<A>(logits.storage, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* from = static_cast<const T*>(logits.data) + row0 * logits.row_stride;
     if (logits.row_stride == n_labels) {
       constexpr int kPacket = Packet<A>::kSize;
-      tile += (kPacket - values_to_boundary<kSector>(from) % kPacket) % kPacket;
-      load_span(from, rows.count * n_labels, thread, kBlockThreads, tile);
+      begin = (kPacket - values_to_boundary<kSector>(from) % kPacket) % kPacket;
+      load_span(from, rows.count * n_labels, thread, kBlockThreads, shape, buffer + begin);
     } else {
       // A warp a row; packets of single rows would not be aligned with their place in the tile.
 #pragma unroll 1
       for (int r = thread / kWarp; r < rows.count; r += kBlockWarps) {
 #pragma unroll 4
         for (int k = thread % kWarp; k < n_labels; k += kWarp) {
-          tile[r * n_labels + k] = to_accumulation(from[r * logits.row_stride + k]);
+          buffer[r * shape.stride + k] = to_accumulation(from[r * logits.row_stride + k]);
         }
       }
     }
   });
-  const int end = rows.padded * n_labels;
+  const int end = rows.padded * shape.stride;
 #pragma unroll 1
-  for (int i = rows.count * n_labels + thread; i < end; i += kBlockThreads) tile[i] = 0;
-  return tile;
+  for (int i = rows.count * shape.stride + thread; i < end; i += kBlockThreads)
+    buffer[begin + i] = 0;
+  return begin;
 }
 
-// Stores a tile into rows row0.. of a contiguous result.
+// Stores the rows that begin at value `begin` of `buffer` into rows row0.. of a contiguous result.
 template <class A>
-__device__ void store_rows(const A* tile, Storage storage, int64_t row0, int count, int n_labels,
-                           void* rows) {
+__device__ void store_rows(const A* buffer, int begin, Storage storage, int64_t row0, int count,
+                           int n_labels, const TileShape& shape, void* rows) {
   with_storage<A>(storage, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    store_span(tile, count * n_labels, static_cast<int>(threadIdx.x), kBlockThreads,
+    store_span(buffer, begin, count * n_labels, static_cast<int>(threadIdx.x), kBlockThreads, shape,
                static_cast<T*>(rows) + row0 * n_labels);
   });
 }

@@ -8,13 +8,13 @@ namespace dldl_fast::cuda {
 
 // Target mass below e^-25.33 = 1e-11 of the row's largest counts as 0.
 constexpr double kLogTail = -25.328436022934504;
-constexpr double kLog2Tail = kLogTail * kLog2E;
+constexpr double kTailSigmas = 7.117364122051717;  // sqrt(-2 kLogTail)
 constexpr double kTail = 1e-11;
 constexpr double kFlatCell = 1e-6;  // change of the density inside a cell that goes for none
 
 enum class Shape {
   kNone,       // not needed
-  kGaussian,   // log2 p_k = u (curvature u + slope), u = l_k - l_near
+  kGaussian,   // log2 p_k = u (curvature u + slope), u = k - near or l_k - near
   kPoints,     // up to three neighbours have all mass
   kBins,       // normal mass of the cells of a window
   kHistogram,  // the caller's
@@ -28,13 +28,13 @@ struct RowTarget {
   RowStatus status;
   A target;  // relative to the middle of the grid
   A weight;
-  A l_near, curvature, slope;  // of kGaussian
-  int first, last;             // window of kPoints and kBins
-  int nearest;                 // of kBins
-  A mass[kMaxPoints];          // of kPoints
-  A entropy;                   // sum p log2 p of kPoints
-  A scale, log_scale;          // c and log2 c of gaussian_pdf
-  double y, sigma;             // of kBins
+  A near, curvature, slope;  // of kGaussian
+  int first, last;           // only these labels may have mass
+  int nearest;               // of kBins
+  A mass[kMaxPoints];        // of kPoints
+  A entropy;                 // sum p log2 p of kPoints
+  A scale, log_scale;        // c and log2 c of gaussian_pdf
+  double y, sigma;           // of kBins
 };
 
 // All mass on the nearest label, halves on a tie: the limit of sigma -> 0.
@@ -44,6 +44,7 @@ __device__ inline void set_point_mass(const LabelGrid& grid, double y, int neare
   const bool tie = halves && nearest + 1 < grid.size && y == midpoint(grid, nearest);
   target.shape = Shape::kPoints;
   target.first = nearest;
+  target.last = nearest + (tie ? 1 : 0);
   target.mass[0] = 1;
   target.mass[1] = tie ? A(1) : A(0);
   target.mass[2] = 0;
@@ -62,6 +63,7 @@ __device__ __forceinline__ void set_points(int first, RowTarget<A>& target, cons
   }
   target.shape = Shape::kPoints;
   target.first = first;
+  target.last = first + kMaxPoints - 1;
   target.entropy = static_cast<A>(entropy);
 }
 
@@ -76,14 +78,18 @@ __device__ inline void set_two_hot(const LabelGrid& grid, double y, int nearest,
 }
 
 template <class A>
-__device__ inline void set_gaussian(double l_near, double y, double sigma, A centred_near,
-                                    RowTarget<A>& target) {
-  const A s = static_cast<A>(sigma);
+__device__ inline void set_gaussian(const LabelGrid& grid, int nearest, double l_near, double y,
+                                    double sigma, Window window, RowTarget<A>& target) {
+  const bool by_index = is_equally_spaced<A>(grid);
+  const double unit = by_index ? grid.inverse_step : 1;
+  const A s = static_cast<A>(sigma * unit);
   const A curvature = static_cast<A>(-0.5 * kLog2E) * reciprocal(s * s);
   target.shape = Shape::kGaussian;
-  target.l_near = centred_near;
+  target.near = by_index ? static_cast<A>(nearest) : centred_label<A>(grid, ends_of(grid), nearest);
   target.curvature = curvature;
-  target.slope = static_cast<A>(2 * (l_near - y)) * curvature;
+  target.slope = static_cast<A>(2 * (l_near - y) * unit) * curvature;
+  target.first = window.first;
+  target.last = window.last;
 }
 
 // A sigma of half a step or more on an equally spaced grid: never narrow, and any label beside y
@@ -97,10 +103,17 @@ __device__ inline bool set_ordinary_gaussian(const LossInputs& in, const Row& ro
       row.target < ends.first || row.target > ends.last) {
     return false;
   }
-  const int n = static_cast<int>((row.target - ends.first) * in.grid.inverse_step + 0.5);
+  const double at = (row.target - ends.first) * in.grid.inverse_step;
+  const int n = static_cast<int>(at + 0.5);
   const double l_near =
       sizeof(A) == sizeof(float) ? ends.first + n * in.grid.step : in.grid.labels[n];
-  set_gaussian(l_near, row.target, row.sigma, centred_label<A>(in.grid, ends, n), target);
+  // Labels with (l - y)^2 <= (l_near - y)^2 + (kTailSigmas sigma)^2, in steps.
+  const A centre = static_cast<A>(at), off = centre - static_cast<A>(n);
+  const A reach = static_cast<A>(kTailSigmas * steps);
+  const A radius = sqrt(reach * reach + off * off);
+  const Window window{max(static_cast<int>(ceil(centre - radius)), 0),
+                      min(static_cast<int>(floor(centre + radius)), in.grid.size - 1)};
+  set_gaussian(in.grid, n, l_near, row.target, row.sigma, window, target);
   return true;
 }
 
@@ -117,6 +130,7 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
   if (!needs_target || row.status != RowStatus::kUsed) return;
   if (in.distribution.data != nullptr) {
     target.shape = Shape::kHistogram;
+    target.last = grid.size - 1;
     return;
   }
   if (set_ordinary_gaussian(in, row, target)) return;
@@ -160,12 +174,12 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
       return mass < kTail ? 0 : mass;
     });
   }
-  set_gaussian(l_near, y, sigma, centred_label<A>(grid, ends_of(grid), nearest), target);
+  set_gaussian(grid, nearest, l_near, y, sigma, window, target);
 }
 
+// u = k - near on an equally spaced grid, else l_k - near.
 template <class A>
-__device__ __forceinline__ A gaussian_log2(const RowTarget<A>& target, A label) {
-  const A u = label - target.l_near;
+__device__ __forceinline__ A gaussian_log2(const RowTarget<A>& target, A u) {
   return u * (u * target.curvature + target.slope);
 }
 
