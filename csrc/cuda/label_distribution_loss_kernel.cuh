@@ -13,7 +13,7 @@
 // place, and the tile is copied out.
 //
 // In half precision, instructions take as long as bytes. At K = 101, sigma = 2 and bfloat16 a warp
-// issues 137 a row (PTX), where an H100 could issue 112 in the time of the bytes.
+// issues 136 a row (PTX), where an H100 could issue 112 in the time of the bytes.
 #pragma once
 
 #include "cuda/row_loss.cuh"

@@ -23,8 +23,8 @@ class RowMasses {
       const A u = position(first_) - target_.near;
 #pragma unroll
       for (int i = 0; i < kKept; ++i) {
+        if (i * kLanes > last_ - first_) return;
         const int k = first_ + i * kLanes;
-        if (k > last_) return;
         const A log_p =
             gaussian_log2(target_, kEquallySpaced ? u + A(i * kLanes) : position(k) - target_.near);
         kept_[i] = power_of_2(log_p);
@@ -40,8 +40,8 @@ class RowMasses {
     if (target_.shape == Shape::kGaussian) {
 #pragma unroll
       for (int i = 0; i < kKept; ++i) {
+        if (i * kLanes > last_ - first_) return;
         const int k = first_ + i * kLanes;
-        if (k > last_) return;
         f(k, kept_[i]);
       }
     }
