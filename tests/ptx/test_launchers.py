@@ -141,10 +141,10 @@ def test_a_refused_launch(launchers: PtxLaunchers) -> None:
     labels = uniform_grid(5)
     arguments = (torch.randn(2, 5), torch.ones(2), 2.0, None, None, labels, 1.0, LossOptions())
     with launchers.refusing():
-        with pytest.raises(RuntimeError, match="^label_distribution_loss_tiles: the stand-in runtime"):
+        with pytest.raises(RuntimeError, match="^label_distribution_loss_tiles: the stand-in"):
             launchers.forward(*arguments, needs_grad=True)
         assert launchers.last_error() == 0
-        with pytest.raises(RuntimeError, match="^expectation_tiles: the stand-in runtime"):
+        with pytest.raises(RuntimeError, match="^expectation_tiles: the stand-in"):
             launchers.moments(arguments[0], labels, 1.0)
 
 
