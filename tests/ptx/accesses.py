@@ -138,8 +138,10 @@ class Accesses:
                 warps, threads & 31, addresses, size
             )
         elif name == "global" and verb == "ld":
+            self.counters.bytes_loaded += size * threads.size
             self.counters.sectors_loaded += count_sectors(warps, addresses)
         elif name == "global" and verb == "st":
+            self.counters.bytes_stored += size * threads.size
             self.counters.sectors_stored += count_sectors(warps, addresses)
 
     def _check_not_stored(

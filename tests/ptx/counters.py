@@ -16,6 +16,8 @@ class Counters:
         opcodes: The same by opcode.
         requests: Memory instructions of a warp with at least one lane taking part, by kind and bits
             per lane, such as `ld.global.128`.
+        bytes_loaded: Bytes of global memory that the lanes of loads ask for, also the same ones.
+        bytes_stored: The same of stores.
         sectors_loaded: 32-byte sectors of global memory that loads ask for, each once a request.
         sectors_stored: The same of stores.
         shuffles: `shfl.sync` instructions of a warp.
@@ -25,6 +27,8 @@ class Counters:
     warp_instructions: int = 0
     opcodes: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    bytes_loaded: int = 0
+    bytes_stored: int = 0
     sectors_loaded: int = 0
     sectors_stored: int = 0
     shuffles: int = 0

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,37 @@ _Launch = CFUNCTYPE(c_int, c_char_p, c_void_p, _Extent, _Extent, POINTER(c_void_
 _Set = CFUNCTYPE(c_int, c_uint64, c_int, c_size_t)
 
 
-def compile_command(output: Path) -> list[str]:
+@dataclass(frozen=True)
+class Launch:
+    """A kernel that was launched.
+
+    Args:
+        text: The PTX text that the kernel is in.
+        kernel: Its name there.
+        blocks: How many blocks were launched.
+        threads: Threads of a block.
+        dynamic_shared: Bytes of a block's shared memory beyond what the kernel declares.
+        counters: What the interpreter counted.
+    """
+
+    text: str
+    kernel: str
+    blocks: int
+    threads: int
+    dynamic_shared: int
+    counters: ptx.Counters
+
+
+def compile_command(output: Path, architecture: int = 80) -> list[str]:
     """nvcc's command for a library with uncompressed PTX and without NVIDIA's runtime."""
     kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     # It asks the CUDA runtime for its version, and holds no kernel.
     kernels = [path for path in kernels if path.stem != "build_info"]
     sources = [*kernels, _CUDA / "runtime.cpp", ROOT / "tests" / "simt" / "library.cpp"]
+    target = f"arch=compute_{architecture},code=compute_{architecture}"
     return [
         str(shutil.which("nvcc")), "-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC",
-        "-gencode", "arch=compute_80,code=compute_80", "--compress-mode=none", "--cudart=none",
+        "-gencode", target, "--compress-mode=none", "--cudart=none",
         f"-I{ROOT / 'csrc'}", "-o", str(output), *map(str, sources),
     ]  # fmt: skip
 
@@ -51,19 +74,24 @@ class PtxLaunchers(Launchers):
     """`Launchers` on the interpreter.
 
     Attributes:
-        counters: What the launches of the last call counted, by kernel.
+        launches: Those of the last call, in their order.
     """
 
     def __init__(self, library: Path) -> None:
         super().__init__(library)
-        self.counters: dict[str, ptx.Counters] = {}
-        self._modules: dict[int, ptx.Module] = {}
+        self.launches: list[Launch] = []
+        self._modules: dict[int, tuple[str, ptx.Module]] = {}
         self._memory = ptx.Memory()
         self._written: list[tuple[Tensor, ptx.Pointer]] = []
         self._error: Exception | None = None
         # Kept, since C holds no reference.
         self._functions = _Launch(self._caught(self._launch)), _Set(self._caught(self._set))
         self._library.runtime_set_functions(*self._functions)
+
+    @property
+    def counters(self) -> dict[str, ptx.Counters]:
+        """What the launches of the last call counted, by kernel."""
+        return {launch.kernel: launch.counters for launch in self.launches}
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
@@ -84,7 +112,7 @@ class PtxLaunchers(Launchers):
         raise NotImplementedError
 
     def _call(self, name: str, *arguments: Any) -> None:
-        self.counters = {}
+        self.launches = []
         try:
             super()._call(name, *arguments)
             for tensor, pointer in self._written:
@@ -135,14 +163,18 @@ class PtxLaunchers(Launchers):
         self, name: bytes, fatbin: int, grid: Any, block: Any, arguments: Any, shared_bytes: int
     ) -> None:
         if fatbin not in self._modules:
-            self._modules[fatbin] = ptx.Module(_ptx_in(fatbin))
-        module, kernel = self._modules[fatbin], name.decode()
+            text = _ptx_in(fatbin)
+            self._modules[fatbin] = text, ptx.Module(text)
+        text, module = self._modules[fatbin]
+        kernel = name.decode()
         sizes = module.parameter_sizes(kernel)
         values = [ctypes.string_at(arguments[i], size) for i, size in enumerate(sizes)]
-        self.counters[kernel] = module.launch(
+        counters = module.launch(
             kernel, (grid.x, grid.y, grid.z), (block.x, block.y, block.z), values, self._memory,
             dynamic_shared=shared_bytes,
         )  # fmt: skip
+        blocks, threads = grid.x * grid.y * grid.z, block.x * block.y * block.z
+        self.launches.append(Launch(text, kernel, blocks, threads, shared_bytes, counters))
 
     def _set(self, address: int, value: int, count: int) -> None:
         self._memory.fill(address, bytes([value & 0xFF]) * count)

@@ -140,6 +140,8 @@ def test_counts(folder: Path) -> None:
     }
     assert one.sectors_loaded == 3 * 1024 // 32 + 1
     assert one.sectors_stored == 1024 // 32 + 1
+    assert one.bytes_loaded == 3 * 1024 + 32 * 8  # all lanes want y
+    assert one.bytes_stored == 1024 + 4
     assert one.shuffles == 4 * 5
     assert one.bank_conflicts == 0
     # Rows do not influence each other, nor does the batch they are in.

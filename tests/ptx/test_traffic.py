@@ -78,7 +78,7 @@ def test_counters_of_a_launch() -> None:
     assert counters.opcodes["setp.lt.u32"] == 3
     assert counters.opcodes["ret"] == 2
     assert counters.requests == {"ld.global.32": 1, "st.shared.32": 1}
-    assert counters.sectors_loaded == 1
-    assert counters.sectors_stored == 0
+    assert (counters.bytes_loaded, counters.sectors_loaded) == (8 * 4, 1)
+    assert (counters.bytes_stored, counters.sectors_stored) == (0, 0)
     assert counters.shuffles == 1
     assert counters.bank_conflicts == 1
