@@ -1,0 +1,106 @@
+"""What each op launches, executed by the interpreter of tests/ptx.
+
+A source gives the launchers of one implementation: `forward`, `scale_rows`, `moments` and
+`moments_backward` as `tests.ptx.launchers.PtxLaunchers` has them, and `launches` of the last call.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dldl_fast.options import LossOptions
+from tests.ptx.launchers import Launch, PtxLaunchers, compile_command
+
+from .variants import SIGMA
+
+
+def _cuda(folder: Path, architecture: int) -> PtxLaunchers:
+    library = folder / "launchers.so"
+    subprocess.run(compile_command(library, architecture), check=True)
+    return PtxLaunchers(library)
+
+
+SOURCES: dict[str, Callable[[Path, int], Any]] = {"cuda": _cuda}
+
+
+class Problem(NamedTuple):
+    """Sizes and data type of the logits."""
+
+    rows: int
+    labels: int
+    dtype: torch.dtype
+
+    @property
+    def logits_bytes(self) -> int:
+        """Those of the logits, and of their gradient."""
+        return self.rows * self.labels * self.dtype.itemsize
+
+
+class Kernel(NamedTuple):
+    """An op.
+
+    Args:
+        run: Calls it on launchers.
+        passes: How often it must read or write as many bytes as the logits have.
+        row_bytes: What it must read and write beside them, a row.
+    """
+
+    run: Callable[[Any, Problem], object]
+    passes: int
+    row_bytes: int
+
+    def bytes_min(self, problem: Problem) -> int:
+        """The fewest bytes it can read and write; labels and single values left aside."""
+        return self.passes * problem.logits_bytes + self.row_bytes * problem.rows
+
+
+def launches_of(launchers: Any, kernel: Kernel, problem: Problem) -> list[Launch]:
+    """Run an op on random logits."""
+    torch.manual_seed(0)
+    kernel.run(launchers, problem)
+    return list(launchers.launches)
+
+
+def _logits(problem: Problem) -> torch.Tensor:
+    return torch.randn(problem.rows, problem.labels).to(problem.dtype)
+
+
+def _labels(problem: Problem) -> torch.Tensor:
+    return torch.arange(problem.labels, dtype=torch.float64)
+
+
+def _loss(launchers: Any, problem: Problem) -> None:
+    target = torch.rand(problem.rows) * (problem.labels - 1)
+    launchers.forward(
+        _logits(problem), target, SIGMA, None, None, _labels(problem), 1.0, LossOptions(),
+        needs_grad=True,
+    )  # fmt: skip
+
+
+def _scale(launchers: Any, problem: Problem) -> None:
+    # The mean of float16 logits leaves a factor for this kernel.
+    scale = torch.tensor(0.5, dtype=torch.float64) if problem.dtype == torch.float16 else None
+    accumulation = torch.float64 if problem.dtype == torch.float64 else torch.float32
+    launchers.scale_rows(_logits(problem), torch.tensor(3.0, dtype=accumulation), scale, None)
+
+
+def _expectation(launchers: Any, problem: Problem) -> None:
+    launchers.moments(_logits(problem), _labels(problem), 1.0)
+
+
+def _expectation_backward(launchers: Any, problem: Problem) -> None:
+    grad_mean = torch.rand(problem.rows, dtype=torch.float64)
+    launchers.moments_backward(_logits(problem), _labels(problem), 1.0, grad_mean, None)
+
+
+KERNELS = {
+    "label_distribution_loss": Kernel(_loss, passes=2, row_bytes=4),  # float32 target
+    "scale_rows_": Kernel(_scale, passes=2, row_bytes=0),
+    "expectation": Kernel(_expectation, passes=1, row_bytes=16),  # mean and standard deviation
+    "expectation_backward": Kernel(_expectation_backward, passes=2, row_bytes=8),  # of the mean
+}
