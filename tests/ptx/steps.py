@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from tests.ptx.opcodes.table import (
     Arithmetic,
     Atomic,
     Control,
-    MatrixLoad,
+    MatrixAccess,
     Move,
     Opcode,
     WarpExchange,
@@ -40,8 +40,8 @@ def translate(machine: Machine, instruction: Instruction, opcode: Opcode) -> Ste
             step = _access(machine, instruction, opcode)
         case Atomic():
             step = _atomic(machine, instruction, opcode)
-        case MatrixLoad():
-            step = _matrix_load(machine, instruction, opcode)
+        case MatrixAccess():
+            step = _matrix_access(machine, instruction, opcode)
         case Control():
             step = _nothing  # a fence: lanes in lock-step have nothing to wait for
         case WarpExchange():
@@ -220,31 +220,54 @@ def _atomic(machine: Machine, instruction: Instruction, opcode: Atomic) -> Step:
     return update
 
 
-def _matrix_load(machine: Machine, instruction: Instruction, opcode: MatrixLoad) -> Step:
+def _matrix_access(machine: Machine, instruction: Instruction, opcode: MatrixAccess) -> Step:
     _expect(instruction, 2)
-    target, address = instruction.operands
+    address, data = instruction.operands if opcode.is_store else instruction.operands[::-1]
     addresses, space = _address_reader(machine, address, "shared")
-    two_elements, row_bytes = TYPES["b32"], 16
-    writes = [writer(machine, element, two_elements) for element in _elements(target, opcode.count)]
-    access = Access(False, "shared", two_elements)
+    two_elements, lane = TYPES["b32"], np.arange(32)
+    elements = _elements(data, opcode.count)
+    access = Access(opcode.is_store, "shared", two_elements)
+
+    def of_lanes(threads: Threads) -> Iterator[Array]:
+        """Where each lane's elements are, matrix by matrix."""
+        rows = _matrix_rows(machine.places[threads], addresses(threads), opcode.count)
+        for i in range(opcode.count):
+            at = rows[:, 8 * i + lane // 4] + lane % 4 * two_elements.size
+            yield at.reshape(-1)
+
+    if opcode.is_store:
+        reads = [reader(machine, element, two_elements) for element in elements]
+
+        def store(threads: Threads) -> None:
+            for read, at in zip(reads, of_lanes(threads), strict=True):
+                machine.accesses.store(space, access, machine.places[threads], at, [read(threads)])
+
+        return store
+    writes = [writer(machine, element, two_elements) for element in elements]
 
     def load(threads: Threads) -> None:
-        places = machine.places[threads]
-        first = places & ~31
-        if places.size % 32 != 0 or (places.reshape(-1, 32)[:, -1] != first[::32] + 31).any():
-            raise DivergentShuffle("ldmatrix takes all lanes of a warp", int(places[0]))
-        rows = addresses(threads).reshape(-1, 32)
-        misaligned = rows[:, : 8 * opcode.count] % row_bytes != 0
-        if misaligned.any():
-            raise Misaligned(
-                f"a row of 16 bytes in shared memory at an address that is no multiple of 16, of "
-                f"matrix {int(np.argmax(misaligned.any(axis=0))) // 8}",
-                int(places[32 * int(np.argmax(misaligned.any(axis=1)))]),
-            )
-        lane = np.arange(32)
-        for i, write in enumerate(writes):
-            at = (rows[:, 8 * i + lane // 4] + lane % 4 * two_elements.size).reshape(-1)
-            (values,) = machine.accesses.load(space, access, places, at)
+        # All are read before a register is written: one of them may hold the addresses.
+        found = [
+            machine.accesses.load(space, access, machine.places[threads], at)
+            for at in of_lanes(threads)
+        ]
+        for write, (values,) in zip(writes, found, strict=True):
             write(threads, values)
 
     return load
+
+
+def _matrix_rows(places: Array, addresses: Array, count: int) -> Array:
+    """Addresses by warp and lane, of which those of the matrices' rows are checked."""
+    first = places & ~31
+    if places.size % 32 != 0 or (places.reshape(-1, 32)[:, -1] != first[::32] + 31).any():
+        raise DivergentShuffle("ldmatrix and stmatrix take all lanes of a warp", int(places[0]))
+    rows = addresses.reshape(-1, 32)
+    misaligned = rows[:, : 8 * count] % 16 != 0
+    if misaligned.any():
+        raise Misaligned(
+            f"a row of 16 bytes in shared memory at an address that is no multiple of 16, of "
+            f"matrix {int(np.argmax(misaligned.any(axis=0))) // 8}",
+            int(places[32 * int(np.argmax(misaligned.any(axis=1)))]),
+        )
+    return rows

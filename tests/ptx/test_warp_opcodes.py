@@ -203,14 +203,41 @@ def test_matrices_of_shared_memory(count: int) -> None:
         assert got == expected
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_matrices_to_shared_memory(count: int) -> None:
+    """Rows of 16 bytes in another order than that of the lanes; what is between them stays."""
+    store = f"stmatrix.sync.aligned.m8n8.x{count}.shared.b16"
+    registers = ", ".join(f"%m{i}" for i in range(count))
+    before = ".shared .align 16 .b8 rows[2048];\n"
+    body = f"""
+    .reg .b32 %lane, %row, %at, %start, %warp, %m<4>;
+    mov.u32 %lane, %laneid; mov.u32 %start, rows;
+    shr.u32 %warp, %tid, 5; mad.lo.u32 %start, %warp, 1024, %start;
+    mad.lo.u32 %at, %lane, 32, %start; st.shared.v4.b32 [%at], {{7, 7, 7, 7}};
+    st.shared.v4.b32 [%at+16], {{7, 7, 7, 7}}; bar.sync 0;
+    add.u32 %m0, %x, 0; add.u32 %m1, %x, 1; add.u32 %m2, %x, 2; add.u32 %m3, %x, 3;
+    mul.lo.u32 %row, %lane, 5; and.b32 %row, %row, 31; mad.lo.u32 %at, %row, 32, %start;
+    {store} [%at], {{{registers}}}; bar.sync 0; mad.lo.u32 %at, %lane, 32, %start;
+    """
+    rows = {5 * lane % 32: lane for lane in LANES}  # who held the address of a row
+    for word in (0, 1, 3, 4):
+        expected = []
+        for first, lane in ((first, rows[row]) for first in (0, 32) for row in LANES):
+            written = lane < 8 * count and word < 4
+            value = VALUES[first + 4 * (lane % 8) + word] + lane // 8 if written else 7
+            expected.append(value % 2**32)
+        assert run(f"{body} ld.shared.b32 %y, [%at+{4 * word}];", before) == expected
+
+
+@pytest.mark.parametrize("access", ["ldmatrix{} {{%y}}, [%at+{}];", "stmatrix{} [%at+{}], {{%y}};"])
 @pytest.mark.parametrize(
     ("fault", "guard", "offset"),
     [(ptx.DivergentShuffle, "setp.ne.u32 %p, %tid, 3; @%p", 0), (ptx.Misaligned, "", 4)],
 )
-def test_faults_of_matrix_loads(fault: type[ptx.Fault], guard: str, offset: int) -> None:
+def test_faults_of_matrices(access: str, fault: type[ptx.Fault], guard: str, offset: int) -> None:
     body = (
         "mov.b32 %y, 0; .reg .b32 %at; mov.u32 %at, rows;"
-        f"{guard} ldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%y}}, [%at+{offset}];"
+        f"{guard} {access.format('.sync.aligned.m8n8.x1.shared.b16', offset)}"
     )
     with pytest.raises(fault):
         run(body, ".shared .align 16 .b8 rows[32];\n")
@@ -218,6 +245,7 @@ def test_faults_of_matrix_loads(fault: type[ptx.Fault], guard: str, offset: int)
 
 SPELLINGS = [
     *(f"ldmatrix.sync.aligned.m8n8.x{count}.shared.b16" for count in (1, 2, 4)),
+    *(f"stmatrix.sync.aligned.m8n8.x{count}.shared.b16" for count in (1, 2, 4)),
     *(f"redux.sync.{name}.f32" for name in ("min", "max", "min.NaN", "max.NaN")),
     *(f"shfl.sync.{mode}.b32" for mode in ("up", "down", "bfly", "idx")),
     *(f"vote.sync.{name}.pred" for name in VOTES),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.ptx.opcodes.table import Access, Atomic, Control, MatrixLoad, Move, define
+from tests.ptx.opcodes.table import Access, Atomic, Control, MatrixAccess, Move, define
 from tests.ptx.scalar_types import TYPES
 
 _BITS = ("b8", "b16", "b32", "b64")
@@ -50,7 +50,8 @@ for _t in _BITS + _NUMBERS:
                 define(f"st{_order}{_space}.{_t}", Access(True, _space[1:], TYPES[_t]))
 
 for _count in (1, 2, 4):
-    define(f"ldmatrix.sync.aligned.m8n8.x{_count}.shared.b16", MatrixLoad(_count))
+    define(f"ldmatrix.sync.aligned.m8n8.x{_count}.shared.b16", MatrixAccess(False, _count))
+    define(f"stmatrix.sync.aligned.m8n8.x{_count}.shared.b16", MatrixAccess(True, _count))
 
 for _t in ("pred", "b16", "b32", "b64", "u16", "u32", "u64", "s16", "s32", "s64", "f32", "f64"):
     define(f"mov.{_t}", Move(TYPES[_t]))

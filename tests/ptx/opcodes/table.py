@@ -54,12 +54,14 @@ class Atomic:
 
 
 @dataclass(frozen=True)
-class MatrixLoad:
-    """ldmatrix: 8 x 8 matrices of 16-bit elements in shared memory, two elements for each lane.
+class MatrixAccess:
+    """ldmatrix or stmatrix: 8 x 8 matrices of 16-bit elements in shared memory.
 
-    Lanes 8 m to 8 m + 7 hold the addresses of the rows of matrix m.
+    Lane l has elements 2 (l % 4) and the next of row l / 4 of each matrix. Lanes 8 m to 8 m + 7
+    hold the addresses of the rows of matrix m.
     """
 
+    is_store: bool
     count: int
 
 
@@ -83,7 +85,7 @@ class Control:
     kind: str
 
 
-Opcode: TypeAlias = Arithmetic | Move | Access | Atomic | MatrixLoad | WarpExchange | Control
+Opcode: TypeAlias = Arithmetic | Move | Access | Atomic | MatrixAccess | WarpExchange | Control
 
 OPCODES: dict[str, Opcode] = {}
 
