@@ -100,13 +100,13 @@ def _width(suffixes: str) -> int:
     return named[0] if named else 32
 
 
-def widths(accesses: Counter[tuple[str, int]], kinds: Iterable[str]) -> str:
-    """How many instructions of these kinds have each width, such as `128:20 32:3`."""
+def widths(accesses: Counter[tuple[str, int]], kinds: Iterable[str]) -> str | None:
+    """Instructions of these kinds by width, such as `128:20 32:3`; None without any."""
     counts: Counter[int] = Counter()
     for (kind, bits), count in accesses.items():
         if kind in kinds:
             counts[bits] += count
-    return " ".join(f"{bits}:{counts[bits]}" for bits in sorted(counts, reverse=True))
+    return " ".join(f"{bits}:{counts[bits]}" for bits in sorted(counts, reverse=True)) or None
 
 
 def find_tool(name: str) -> str:

@@ -25,7 +25,13 @@ def _cuda(folder: Path, architecture: int) -> PtxLaunchers:
     return PtxLaunchers(library)
 
 
-SOURCES: dict[str, Callable[[Path, int], Any]] = {"cuda": _cuda}
+def _triton(folder: Path, architecture: int) -> Any:
+    from .gpu_triton import TritonLaunchers  # needs Triton
+
+    return TritonLaunchers(architecture)
+
+
+SOURCES: dict[str, Callable[[Path, int], Any]] = {"cuda": _cuda, "triton": _triton}
 
 
 class Problem(NamedTuple):

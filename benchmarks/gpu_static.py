@@ -183,13 +183,12 @@ def measure(folder: Path) -> list[Line]:
     """All lines, in the order of the CSV."""
     binaries, lines = Binaries(folder), []
     problems = [Problem(ROWS, labels, dtype) for dtype, labels in product(DTYPES, LABELS)]
+    launchers_of = {name: make(folder, gpu_model.ARCHITECTURE) for name, make in SOURCES.items()}
     with Progress() as progress:
         task = progress.add_task("kernels", total=len(SOURCES) * len(KERNELS) * len(problems))
-        for source, launchers_in in SOURCES.items():
-            launchers = launchers_in(folder, gpu_model.ARCHITECTURE)
-            for name, problem in product(KERNELS, problems):
-                lines += kernel_lines(name, source, launchers, problem, binaries)
-                progress.advance(task)
+        for source, name, problem in product(SOURCES, KERNELS, problems):
+            lines += kernel_lines(name, source, launchers_of[source], problem, binaries)
+            progress.advance(task)
     for problem, rows in product(problems, (ROWS, LARGE_ROWS)):
         lines.append(eager_line(problem._replace(rows=rows)))
     return lines

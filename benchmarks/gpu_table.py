@@ -103,8 +103,11 @@ def _over_floor(line: Line) -> float:
 def page(lines: list[Line]) -> str:
     """A Markdown page: the bars, then the figures of float32 and bfloat16."""
     large = [line for line in lines if line.N == LARGE_ROWS and line.dtype in _SHOWN]
+    # Sources side by side.
+    large.sort(key=lambda line: (_SHOWN.index(line.dtype), line.K))
     losses = [line for line in large if line.kernel == LOSS]
     others = [line for line in large if line.kernel not in (LOSS, "eager") and line.K > 64]
+    others.sort(key=lambda line: line.kernel)
     eager = [line for line in large if line.kernel == "eager"]
     parts = [
         _HEAD.format(toolkit=losses[0].toolkit),
@@ -112,8 +115,9 @@ def page(lines: list[Line]) -> str:
         "bfloat16, bytes beside eager\nPyTorch's of all but float64.\n",
         _bar_table(bars(lines)),
         "\n## The loss with its gradient and the mean: what ptxas makes of it for sm_90\n",
-        "Loads and stores are instructions in the machine code, by bits per lane; the kernel holds "
-        "the code of all\nkinds of targets, and of float32, bfloat16 and float16 at once.\n",
+        "Loads and stores are instructions in the machine code, by bits per lane; the kernel of "
+        "csrc/cuda holds the code\nof all kinds of targets, and of float32, bfloat16 and float16 "
+        "at once.\n",
         _code_table(losses),
         "\n## The loss: what is counted, a row\n",
         _count_table(losses),

@@ -7,6 +7,7 @@ import subprocess
 from collections import Counter
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,6 @@ from benchmarks.gpu_lines import LOSS, Line, read_lines
 from benchmarks.gpu_static import Binaries, Counts, kernel_lines
 from benchmarks.gpu_table import bars, page
 from benchmarks.record import RESULTS
-from tests.ptx.launchers import PtxLaunchers
 from tests.simt.launchers import compiler
 
 LABELS = (16, 41, 64, 101, 128, 256, 401, 1024)
@@ -34,16 +34,15 @@ def lines() -> list[Line]:
 
 
 def lines_of(lines: list[Line], kernel: str, *dtypes: str) -> list[Line]:
-    found = [line for line in lines if line.kernel == kernel and line.source in ("cuda", "torch")]
+    found = [line for line in lines if line.kernel == kernel and line.source != "triton"]
     return [line for line in found if line.dtype in (dtypes or DTYPES)]
 
 
 def test_every_problem_is_there(lines: list[Line]) -> None:
     keys = [(line.source, line.kernel, line.dtype, line.K, line.N) for line in lines]
     problems = [*product(DTYPES, LABELS, (4096, 65536))]
-    want = {("cuda", kernel, *problem) for kernel, problem in product(KERNELS, problems)}
-    want |= {("torch", "eager", *problem) for problem in problems}
-    assert want <= set(keys)
+    kernels = [*product(("cuda", "triton"), KERNELS), ("torch", "eager")]
+    assert set(keys) == {(*kernel, *problem) for kernel, problem in product(kernels, problems)}
     assert len(keys) == len(set(keys))
     assert {line.rows_executed for line in lines if line.kernel != "eager"} == {4096}
 
@@ -273,7 +272,7 @@ def test_what_cuobjdump_lists() -> None:
     assert second == {("STL", 128): 1, ("STS", 32): 2}
     assert widths(first, ("LDG", "LD")) == "128:1 64:1 32:1 16:1"
     assert widths(second, ("STS",)) == "32:2"
-    assert widths(Counter(), ("STS",)) == ""
+    assert widths(Counter(), ("STS",)) is None
 
 
 @pytest.fixture(scope="module")
@@ -281,25 +280,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("gpu_static")
 
 
-@pytest.fixture(scope="module")
-def launchers(folder: Path, lines: list[Line]) -> PtxLaunchers:
+@pytest.fixture(scope="module", params=["cuda", "triton"])
+def source(request: pytest.FixtureRequest, lines: list[Line]) -> str:
+    if request.param == "triton":
+        pytest.importorskip("triton", reason="triton is not installed")
     try:
         here = f"CUDA {find_toolkit().version}"
         find_tool("cuobjdump")
     except (ToolkitError, RuntimeError) as error:
         pytest.skip(str(error))
-    (there,) = {line.toolkit for line in lines if line.source == "cuda"}
+    (there,) = {line.toolkit for line in lines if line.source == request.param}
     if here != there:
         pytest.skip(f"the figures were made with {there}; this is {here}")
-    return SOURCES["cuda"](folder, gpu_model.ARCHITECTURE)
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def launchers(source: str, folder: Path) -> Any:
+    return SOURCES[source](folder, gpu_model.ARCHITECTURE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_figures_are_those_of_the_kernels(
-    kernel: str, lines: list[Line], launchers: PtxLaunchers, folder: Path
+    kernel: str, source: str, launchers: Any, lines: list[Line], folder: Path
 ) -> None:
     """Whoever changes a kernel makes them anew: python -m benchmarks.gpu_static."""
     problem = Problem(4096, 101, torch.bfloat16)
-    made = [*kernel_lines(kernel, "cuda", launchers, problem, Binaries(folder))]
-    assert made == [line for line in lines_of(lines, kernel, "bfloat16") if line.K == 101]
+    made = [*kernel_lines(kernel, source, launchers, problem, Binaries(folder))]
+    key = source, kernel, "bfloat16", 101
+    assert made == [x for x in lines if (x.source, x.kernel, x.dtype, x.K) == key]

@@ -14,6 +14,7 @@ from triton.compiler import ASTSource, compile, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from tests import ptx
+from tests.ptx.launchers import Launch
 
 # What a kernel writes to the last element without reading it.
 _OUTPUTS = {
@@ -31,7 +32,7 @@ class PtxLaunches:
 
     Attributes:
         interprets: False leaves it at compiling; outputs keep what they hold then.
-        counters: What was counted by the launches since it was emptied, by kernel.
+        launches: Those that were interpreted since it was emptied, in their order.
         compiled: The kernels themselves, by name.
     """
 
@@ -39,8 +40,13 @@ class PtxLaunches:
         self._target = GPUTarget("cuda", architecture, 32)
         self._modules: dict[str, ptx.Module] = {}
         self.interprets = True
-        self.counters: dict[str, ptx.Counters] = {}
+        self.launches: list[Launch] = []
         self.compiled: dict[str, Any] = {}
+
+    @property
+    def counters(self) -> dict[str, ptx.Counters]:
+        """What the launches counted, by kernel."""
+        return {launch.kernel: launch.counters for launch in self.launches}
 
     def run(self, kernel: JITFunction, *args: Any, grid: Any, **kwargs: Any) -> None:
         """Compile for these arguments, interpret, and write the outputs back."""
@@ -48,8 +54,9 @@ class PtxLaunches:
         self.compiled[kernel.__name__] = compiled
         if not self.interprets:
             return
+        text = compiled.asm["ptx"]
         if compiled.hash not in self._modules:
-            self._modules[compiled.hash] = ptx.Module(compiled.asm["ptx"])
+            self._modules[compiled.hash] = ptx.Module(text)
         module = self._modules[compiled.hash]
         memory = ptx.Memory()
         written: list[tuple[Tensor, ptx.Pointer]] = []
@@ -63,10 +70,12 @@ class PtxLaunches:
             if name in (*outputs, *_IN_PLACE.get(kernel.__name__, ())):
                 written.append((value, values[-1]))
         # Behind a kernel's own parameters there are two for scratch memory, unused here.
-        self.counters[kernel.__name__] = module.launch(
-            compiled.metadata.name, tuple(grid), 32 * compiled.metadata.num_warps,
-            [*values, 0, 0], memory, dynamic_shared=int(compiled.metadata.shared),
-        )  # fmt: skip
+        name, (blocks,) = compiled.metadata.name, grid
+        threads, shared = 32 * compiled.metadata.num_warps, int(compiled.metadata.shared)
+        counters = module.launch(
+            name, blocks, threads, [*values, 0, 0], memory, dynamic_shared=shared
+        )
+        self.launches.append(Launch(text, name, blocks, threads, shared, counters))
         for tensor, pointer in written:
             got = torch.from_numpy(memory.download(pointer))
             tensor.copy_(got.view(tensor.dtype).view(tensor.shape))

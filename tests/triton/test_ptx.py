@@ -60,7 +60,7 @@ def use(launches: PtxLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def launches(ptx_launches: PtxLaunches, monkeypatch: pytest.MonkeyPatch) -> PtxLaunches:
     use(ptx_launches, monkeypatch)
-    ptx_launches.counters.clear()
+    ptx_launches.launches.clear()
     return ptx_launches
 
 

@@ -1,0 +1,68 @@
+"""Triton's ops on CPU tensors, with the methods of the launchers of csrc/cuda."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from torch import Tensor
+from triton.runtime.jit import JITFunction
+
+from dldl_fast.options import LossOptions
+from dldl_fast.triton.expectation import expectation, expectation_backward
+from dldl_fast.triton.label_distribution_loss import label_distribution_loss
+from dldl_fast.triton.scale_rows import scale_rows_
+from tests.ptx.launchers import Launch
+from tests.triton.launches import PtxLaunches
+
+
+class TritonLaunchers:
+    """What `benchmarks.gpu_launches` calls, in place of `tests.ptx.launchers.PtxLaunchers`."""
+
+    def __init__(self, architecture: int) -> None:
+        self._ptx = PtxLaunches(architecture)
+
+    @property
+    def launches(self) -> list[Launch]:
+        """Those of the last call, in their order."""
+        return self._ptx.launches
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        sigma: float,
+        weight: None,
+        target_distribution: None,
+        labels: Tensor,
+        step: float,
+        options: LossOptions,
+        *,
+        needs_grad: bool,
+    ) -> None:
+        self._call(
+            label_distribution_loss, logits, target, sigma, None, weight, target_distribution,
+            labels, step, *options.codes, False, False, needs_grad,
+        )  # fmt: skip
+
+    def scale_rows(
+        self, grad: Tensor, grad_loss: Tensor, scale: Tensor | None, weight: None
+    ) -> None:
+        self._call(scale_rows_, grad, grad_loss, scale, weight)
+
+    def moments(self, logits: Tensor, labels: Tensor, step: float) -> None:
+        self._call(expectation, logits, labels, step, True)
+
+    def moments_backward(
+        self, logits: Tensor, labels: Tensor, step: float, grad_mean: Tensor, grad_std: None
+    ) -> None:
+        self._call(expectation_backward, grad_mean, grad_std, logits, labels, step)
+
+    def _call(self, op: Callable[..., Any], *arguments: Any) -> None:
+        def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+            self._ptx.run(kernel, *args, grid=grid, **kwargs)
+
+        self._ptx.launches.clear()
+        with patch.object(JITFunction, "run", run):
+            op(*arguments)
