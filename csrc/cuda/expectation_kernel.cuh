@@ -44,13 +44,14 @@ struct MomentsGradient {
 };
 
 template <class A>
-__device__ inline void write_moments(const LabelGrid& grid, const Moments<A>& moments, int64_t row,
+__device__ inline void write_moments(const LabelGrid& grid, A mean, A variance, int64_t row,
                                      const MomentsOutputs& out) {
-  out.mean[row] = ends_of(grid).middle + static_cast<double>(moments.mean);
-  out.std[row] = sqrt(static_cast<double>(moments.variance));
+  out.mean[row] = ends_of(grid).middle + static_cast<double>(mean);
+  out.std[row] = sqrt(static_cast<double>(variance));
 }
 
-// One row, by the lanes of its group. `x` is its row of the tile.
+// One row, by the lanes of its group. `x` is its row of the tile, in which the gradient takes the
+// place of the logits, or expectation and variance that of the first two.
 template <class A, class Group>
 __device__ __forceinline__ void compute_moments(const LabelGrid& grid, const MomentsOutputs& out,
                                                 const A* labels, int64_t row, bool exists, A* x) {
@@ -77,9 +78,13 @@ __device__ __forceinline__ void compute_moments(const LabelGrid& grid, const Mom
     squares += e[j] * d * d;
   });
   const Moments<A> moments{inverse_sum, mean, group_sum<kLanes>(squares) * inverse_sum};
+  __syncwarp();
   if (!exists) return;
   if (out.grad == nullptr) {
-    if (Group::lane() == 0) write_moments(grid, moments, row, out);
+    if (Group::lane() == 0) {
+      x[0] = moments.mean;
+      x[1] = moments.variance;
+    }
     return;
   }
   const MomentsGradient<A> gradient(moments, out, row);
@@ -103,9 +108,16 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
     compute_moments<A, Group>(grid, out, memory.labels, row0 + r, r < rows.count,
                               tile + r * shape.stride);
   }
-  if (out.grad == nullptr) return;
   __syncthreads();
-  store_rows(memory.tile, begin, logits.storage, row0, rows.count, n_labels, shape, out.grad);
+  if (out.grad != nullptr) {
+    store_rows(memory.tile, begin, logits.storage, row0, rows.count, n_labels, shape, out.grad);
+    return;
+  }
+  // Neighbouring rows by neighbouring threads, so that no sector is written twice.
+  for (int r = static_cast<int>(threadIdx.x); r < rows.count; r += kBlockThreads) {
+    const A* moments = tile + r * shape.stride;
+    write_moments(grid, moments[0], moments[1], row0 + r, out);
+  }
 }
 
 // Rows too long for registers: a block a row, which reads the logits again for each step.
@@ -144,7 +156,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   }
   const Moments<A> moments{inverse_sum, mean, block_sum(squares, scratch) * inverse_sum};
   if (out.grad == nullptr) {
-    if (thread == 0) write_moments(grid, moments, row, out);
+    if (thread == 0) write_moments(grid, moments.mean, moments.variance, row, out);
     return;
   }
   const MomentsGradient<A> gradient(moments, out, row);

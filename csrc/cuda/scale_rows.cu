@@ -48,8 +48,10 @@ __device__ void scale_span(T* values, int count, int n_labels, const RowFactor<A
   uint4* packets = reinterpret_cast<uint4*>(values + span.head);
 #pragma unroll 1
   for (int i = thread; i < span.packets; i += kBlockThreads) {
+    // The intrinsic keeps the access whole: an ordinary one is split among the values' uses.
+    const uint4 loaded = __ldcs(packets + i);
     A packet[kSize];
-    Packet<T>::unpack(packets[i], packet);
+    Packet<T>::unpack(loaded, packet);
     const int first = span.head + i * kSize;
     int row = first / n_labels;
     int row_end = (row + 1) * n_labels - first;

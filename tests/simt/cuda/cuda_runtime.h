@@ -122,6 +122,7 @@ inline int __double2hiint(double value) {
 
 inline float __log2f(float x) { return std::log2(x); }
 inline float __fdividef(float a, float b) { return a / b; }
+inline uint4 __ldcs(const uint4* p) { return *p; }
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
 }
