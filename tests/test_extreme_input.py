@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -117,6 +118,15 @@ def test_ties(backend: str, labels: Tensor, y: float, low: float, high: float) -
     above = math.nextafter(y, INF)
     expect_mass(target_seen_by(backend, above, 1.0, "one_hot", labels), labels, {high: 1})
     expect_mass(target_seen_by(backend, above, 0.0, "gaussian", labels), labels, {high: 1})
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-20, 1e-9])
+@pytest.mark.parametrize("power", [1, 1.5], ids=["equally spaced", "bent"])
+def test_ties_of_labels_whose_sums_are_rounded(backend: str, power: float, sigma: float) -> None:
+    labels = ATTRACTIVENESS**power
+    for low, high in itertools.pairwise(labels.tolist()):
+        p = target_seen_by(backend, (low + high) / 2, sigma, "gaussian", labels)
+        expect_mass(p, labels, {low: 0.5, high: 0.5})
 
 
 @pytest.mark.parametrize("kind", NORMALISED)

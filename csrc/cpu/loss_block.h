@@ -150,8 +150,9 @@ DLDL_FAST_INLINE void set_target(Block<A, W>& block, int r, const RowVectors<A, 
   if (window.last - window.first < kNarrow) {
     double narrow[kNarrow];
     for (int64_t k = window.first; k <= window.last; ++k) {
-      const double u = grid.labels[k] - grid.labels[nearest];
-      const double excess = u * (u + 2 * delta);
+      // In sums of two labels, as midpoints are: 0 on a tie and never below.
+      const double l = grid.labels[k], l_near = grid.labels[nearest];
+      const double excess = (l - l_near) * (l + l_near - 2 * y);
       const double mass = excess == 0 ? 1 : std::exp(-excess / (2 * sigma * sigma));
       narrow[k - window.first] = mass < kTail ? 0 : mass;
     }

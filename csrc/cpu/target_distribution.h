@@ -58,11 +58,11 @@ DLDL_FAST_INLINE Window gaussian_window(const LabelGrid& grid, double y, double 
   const double t = 2 * sigma * sigma * log_range;
   const double radius = std::sqrt(t + delta * delta);
   // radius - |delta| without cancellation for y far away.
-  const double right = delta > 0 ? t / (radius + delta) : radius - delta;
-  const double left = delta < 0 ? t / (radius - delta) : radius + delta;
+  constexpr double kRounding = 1e-6;  // a tie is inside
+  const double right = (delta > 0 ? t / (radius + delta) : radius - delta) * (1 + kRounding);
+  const double left = (delta < 0 ? t / (radius - delta) : radius + delta) * (1 + kRounding);
   const int64_t n_labels = grid.size;
   if (grid.inverse_step > 0) {
-    constexpr double kRounding = 1e-6;
     const double span = static_cast<double>(n_labels);
     const double below = left * grid.inverse_step + kRounding;
     const double above = right * grid.inverse_step + kRounding;

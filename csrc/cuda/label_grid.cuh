@@ -112,11 +112,11 @@ __device__ inline Window gaussian_window(const LabelGrid& grid, double y, double
   const double t = 2 * sigma * sigma * log_range;
   const double radius = sqrt(t + delta * delta);
   // radius - |delta| without cancellation for y far away.
-  const double right = delta > 0 ? t / (radius + delta) : radius - delta;
-  const double left = delta < 0 ? t / (radius - delta) : radius + delta;
+  constexpr double kRounding = 1e-6;  // a tie is inside
+  const double right = (delta > 0 ? t / (radius + delta) : radius - delta) * (1 + kRounding);
+  const double left = (delta < 0 ? t / (radius - delta) : radius + delta) * (1 + kRounding);
   const double inverse_step = grid.inverse_step;
   if (inverse_step > 0) {
-    constexpr double kRounding = 1e-6;
     const double span = grid.size;
     const int below = static_cast<int>(fmin(left * inverse_step + kRounding, span));
     const int above = static_cast<int>(fmin(right * inverse_step + kRounding, span));

@@ -168,8 +168,9 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
   if (window.last - window.first < kMaxPoints) {
     return set_points(window.first, target, [&](int i) {
       if (window.first + i > window.last) return 0.0;
-      const double u = grid.labels[window.first + i] - l_near;
-      const double excess = u * (u + 2 * delta);
+      // In sums of two labels, as midpoints are: 0 on a tie and never below.
+      const double l = grid.labels[window.first + i];
+      const double excess = (l - l_near) * (l + l_near - 2 * y);
       const double mass = excess == 0 ? 1 : exp(-excess / (2 * sigma * sigma));
       return mass < kTail ? 0 : mass;
     });

@@ -79,11 +79,12 @@ def two_hot(labels, y, nearest, k, K: tl.constexpr):
 def gaussian_log(labels, l_near, y, sigma, k, K: tl.constexpr):
     """Log of Eq. 1 relative to the nearest label, float64: (l - y)^2 - (l_near - y)^2 as a product.
 
-    It neither cancels for y far away nor underflows for a small sigma, whose limit is 0.
+    It neither cancels for y far away nor underflows for a small sigma, whose limit is 0. In sums of
+    two labels, as midpoints are, it is 0 on a tie and never below.
     """
-    label = tl.load(labels + k, mask=k < K, other=float("inf"))
-    u = label[None, :] - l_near[:, None]
-    excess = tl.maximum(u * (u + (2 * (l_near - y))[:, None]), 0.0)
+    label = tl.load(labels + k, mask=k < K, other=float("inf"))[None, :]
+    l_near = l_near[:, None]
+    excess = (label - l_near) * (label + l_near - (2 * y)[:, None])
     at_peak = excess == 0
     return tl.where(at_peak, 0.0, -excess / (2 * sigma * sigma)[:, None])
 
