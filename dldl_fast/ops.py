@@ -11,6 +11,7 @@ An op is called by one path in eager mode and by another under torch.compile:
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 from typing import Any
@@ -24,6 +25,8 @@ from dldl_fast.schema import Ops, Row, define, implement, recompute, save_inputs
 
 MIN_TORCH = (2, 10)
 MIN_TORCH_CUDA = (2, 13)
+MIN_TRITON = (3, 4)
+"""Older ones do not read the annotation tl.float64: they pass numbers as float32."""
 
 
 def library_file(library: str) -> str | None:
@@ -32,12 +35,16 @@ def library_file(library: str) -> str | None:
     return None if spec is None else spec.origin
 
 
+def _is_older(version: str, needed: tuple[int, int]) -> bool:
+    return tuple(int(part) for part in version.split(".")[:2]) < needed
+
+
 def _load(library: str, needed: tuple[int, int], missing: str) -> str | None:
     """Load a compiled library; return why that failed, or None."""
     path = library_file(library)
     if path is None:
         return missing
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < needed:
+    if _is_older(torch.__version__, needed):
         version = ".".join(map(str, needed))
         return f"it needs torch >= {version}, this is {torch.__version__}: install a newer torch"
     try:
@@ -71,11 +78,25 @@ cuda_load_error = (
 )
 
 
-triton_load_error = (
-    None
-    if importlib.util.find_spec("triton") is not None
-    else "Triton is not installed: `pip install triton` (for Linux; it comes with torch for CUDA)"
-)
+def find_triton() -> str | None:
+    """Why Triton cannot serve, or None; it is not imported for that."""
+    if importlib.util.find_spec("triton") is None:
+        return (
+            "Triton is not installed: `pip install triton` (for Linux; comes with torch for CUDA)"
+        )
+    try:
+        version = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return None  # under another name, as beside a nightly build of torch
+    if _is_older(version, MIN_TRITON):
+        needed = ".".join(map(str, MIN_TRITON))
+        return (
+            f"it needs triton >= {needed}, this is {version}: install torch >= 2.8, which has one"
+        )
+    return None
+
+
+triton_load_error = find_triton()
 # TRITON_INTERPRET=1 runs its kernels without a GPU, for those who look for a mistake.
 TRITON_DEVICES = ("cuda", "cpu") if os.environ.get("TRITON_INTERPRET") == "1" else ("cuda",)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import subprocess
 import sys
@@ -142,6 +144,31 @@ def test_triton_serves_cuda_tensors_only(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(RuntimeError, match="'triton' cannot be used: Triton is not installed"):
         backends.resolve("triton", "cuda")
     assert {s.name: s.reason for s in backends.status()}["triton"].startswith("Triton is not")
+
+
+@pytest.mark.parametrize("version", ["2.3.1", "3.3.1"])
+def test_triton_that_is_too_old_says_so(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "triton" or None)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    assert ops.find_triton() == (
+        f"it needs triton >= 3.4, this is {version}: install torch >= 2.8, which has one"
+    )
+
+
+@pytest.mark.parametrize("version", ["3.4.0", "3.10.0+git1234", "4.0.0rc1"])
+def test_triton_that_is_new_enough(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "triton" or None)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    assert ops.find_triton() is None
+
+
+def test_triton_of_a_nightly_torch_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "triton" or None)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert ops.find_triton() is None
 
 
 def test_interpreter_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
