@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_expectation(launches: PtxLaunches, n_labels: int, dtype: torch.dtype) -
     (want[0] + 2 * want[1]).sum().backward()
     tol = max(tol, torch.finfo(dtype).eps)
     torch.testing.assert_close(x.grad.double(), exact.grad, rtol=tol, atol=100 * tol)
+
+
+def test_reduction_in_several_turns(launches: PtxLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """35 programs, 16 of them in a turn."""
+    module = importlib.import_module("dldl_fast.triton.label_distribution_loss")
+    monkeypatch.setattr(module, "_REDUCE_BLOCK", 16)
+    labels = uniform_grid(129)
+    x = torch.randn(35, 129, dtype=torch.float64)
+    assert_kernel_matches(x, targets_on(labels, 35), labels=labels, weight=torch.rand(35))
 
 
 def test_launches_of_a_step(launches: PtxLaunches) -> None:
