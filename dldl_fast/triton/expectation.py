@@ -9,13 +9,14 @@ from torch import Tensor
 
 from dldl_fast.triton.tiles import (
     centred_labels,
-    contiguous,
     device_of,
     exponentials,
+    grid_of,
     load_logits,
     middle_of,
     store_gradient,
     tile_for,
+    values,
     with_contiguous_rows,
 )
 
@@ -99,6 +100,7 @@ def expectation(
     """The op of that name."""
     logits = with_contiguous_rows(logits)
     n_rows, n_labels = logits.shape
+    labels = grid_of(labels, n_labels)
     mean = logits.new_empty(n_rows, dtype=torch.float64)
     std = torch.empty_like(mean) if return_std else None
     if n_rows == 0:
@@ -130,14 +132,15 @@ def expectation_backward(
     """The op of that name."""
     logits = with_contiguous_rows(logits)
     n_rows, n_labels = logits.shape
+    labels = grid_of(labels, n_labels)
     grad_logits = logits.new_empty(n_rows, n_labels)
     if n_rows == 0:
         return grad_logits
     tile = tile_for(n_labels, is_float64=logits.dtype == torch.float64)
     with device_of(logits):
         expectation_backward_kernel[tile.programs(n_rows)](
-            contiguous(grad_mean),
-            contiguous(grad_std),
+            values("grad_mean", grad_mean, n_rows),
+            values("grad_std", grad_std, n_rows),
             logits,
             labels,
             grad_logits,

@@ -23,12 +23,13 @@ from dldl_fast.triton.scale_rows import scale_rows_
 from dldl_fast.triton.target_distribution import log_of, target_distribution
 from dldl_fast.triton.tiles import (
     centred_labels,
-    contiguous,
     device_of,
     exponentials,
+    grid_of,
     load_logits,
     store_gradient,
     tile_for,
+    values,
     with_contiguous_rows,
 )
 
@@ -255,7 +256,7 @@ def reduce_loss_kernel(
     sums = tl.zeros((BLOCK,), tl.float64)
     weights = tl.zeros((BLOCK,), tl.float64)
     for begin in range(0, n_programs, BLOCK):
-        i = begin + tl.arange(0, BLOCK)
+        i = begin + tl.arange(0, BLOCK).to(tl.int64)
         sums += tl.load(workspace + 2 * i, mask=i < n_programs, other=0.0)
         weights += tl.load(workspace + 2 * i + 1, mask=i < n_programs, other=0.0)
     total = tl.sum(sums, 0)
@@ -303,6 +304,13 @@ def label_distribution_loss(
     """The op of that name."""
     logits = with_contiguous_rows(logits)
     n_rows, n_labels = logits.shape
+    if target is None and target_distribution is None:
+        raise ValueError("target or target_distribution must be given")
+    target = values("target", target, n_rows)
+    sigma = values("sigma", sigma, n_rows)
+    weight = values("weight", weight, n_rows)
+    target_distribution = values("target_distribution", target_distribution, n_rows * n_labels)
+    labels = grid_of(labels, n_labels)
     options = LossOptions(
         lambda_,
         ld_weight,
@@ -348,10 +356,10 @@ def label_distribution_loss(
         if n_rows > 0:
             label_distribution_loss_kernel[(n_programs,)](
                 logits,
-                contiguous(target),
-                contiguous(sigma),
-                contiguous(weight),
-                contiguous(target_distribution),
+                target,
+                sigma,
+                weight,
+                target_distribution,
                 labels,
                 loss if keep_rows else None,
                 grad_logits,

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dldl_fast.triton.tiles import contiguous, device_of, tile_for
+from dldl_fast.triton.tiles import device_of, tile_for, values
 
 
 @triton.jit
@@ -60,15 +60,18 @@ def scale_rows_(
     n_rows, n_labels = grad_logits.shape
     if n_rows == 0:
         return
+    if not grad_logits.is_contiguous():
+        raise ValueError("grad_logits must be contiguous")
+    per_row = grad_loss.dim() == 1
     tile = tile_for(n_labels, is_float64=grad_logits.dtype == torch.float64)
     with device_of(grad_logits):
         scale_rows_kernel[tile.programs(n_rows)](
             grad_logits,
-            grad_loss.contiguous(),
+            values("grad_loss", grad_loss, n_rows if per_row else 1),
             scale,
-            contiguous(weight),
+            values("weight", weight, n_rows),
             n_rows,
-            PER_ROW=grad_loss.dim() == 1,
+            PER_ROW=per_row,
             K=n_labels,
             **tile.settings(),
         )

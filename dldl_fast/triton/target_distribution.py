@@ -21,6 +21,7 @@ _SQRT_HALF = tl.constexpr(0.70710678118654752440)
 _TWICE_DENSITY = tl.constexpr(0.79788456080286535588)  # sqrt(2 / pi), as tails count twice
 # Below, y is so far away that the nearest label has all mass of its cells.
 _SMALLEST_PEAK = tl.constexpr(1e-25)
+_SMALLEST_SIGMA = tl.constexpr(1e-150)  # narrower ones have all mass in a cell as well
 _SMALLEST = tl.constexpr(1e-37)  # below it p log p is nothing in float32
 
 
@@ -205,8 +206,7 @@ def target_distribution(
     elif KIND == _GAUSSIAN_BIN:
         nearest = nearest_label(labels, y, step, K, IS_UNIFORM)
         l_near = tl.load(labels + nearest)
-        positive = tl.where(sigma > 0, sigma, 1.0)
-        mass = bin_mass(labels, y, positive, k, K)
+        mass = bin_mass(labels, y, tl.maximum(sigma, _SMALLEST_SIGMA), k, K)
         peak = tl.max(mass, 1)
         far = (sigma == 0) | (peak <= _SMALLEST_PEAK)
         mass = mass / tl.where(far, 1.0, peak)[:, None]

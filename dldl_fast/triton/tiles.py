@@ -51,9 +51,25 @@ def with_contiguous_rows(logits: Tensor) -> Tensor:
     return logits if logits.stride(1) == 1 else logits.contiguous()
 
 
-def contiguous(tensor: Tensor | None) -> Tensor | None:
-    """An argument that may have been left out."""
-    return None if tensor is None else tensor.contiguous()
+def values(name: str, tensor: Tensor | None, count: int) -> Tensor | None:
+    """An argument with one value a row, or K a row: the kernels read so many."""
+    if tensor is None:
+        return None
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {tensor.dtype}")
+    if tensor.numel() != count:
+        raise ValueError(f"{name} must hold {count} values, got {tensor.numel()}")
+    return tensor.contiguous()
+
+
+def grid_of(labels: Tensor, n_labels: int) -> Tensor:
+    """The label grid: the kernels read its K float64 values."""
+    if labels.dtype != torch.float64 or labels.shape != (n_labels,) or n_labels < 2:
+        raise ValueError(
+            f"labels must be a float64 tensor of shape [{n_labels}], K >= 2, "
+            f"got {labels.dtype} {list(labels.shape)}"
+        )
+    return labels.contiguous()
 
 
 def device_of(tensor: Tensor) -> torch.cuda.device_of:

@@ -166,6 +166,32 @@ def test_launches_of_a_step(launches: PtxLaunches) -> None:
     ]
 
 
+def test_arguments_that_a_kernel_would_read_beyond() -> None:
+    """Of a direct call of the op; the public functions check theirs before."""
+    from dldl_fast.triton import expectation, label_distribution_loss, scale_rows_
+
+    x, y, labels = torch.randn(3, 5), torch.ones(3), uniform_grid(5)
+    settings = (1.0, 1.0, 1.0, 0, 0, 0, 1.0, 1, 0, False, False, False, True)
+
+    def loss(target: Any = y, sigma: Any = None, weight: Any = None, q: Any = None) -> None:
+        label_distribution_loss(x, target, 2.0, sigma, weight, q, labels, *settings)
+
+    with pytest.raises(ValueError, match="target must hold 3 values, got 2"):
+        loss(y[:2])
+    with pytest.raises(ValueError, match="sigma must hold 3 values, got 4"):
+        loss(sigma=torch.ones(4))
+    with pytest.raises(TypeError, match="weight must be float32 or float64, got torch.int64"):
+        loss(weight=torch.ones(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="target_distribution must hold 15 values, got 12"):
+        loss(q=torch.ones(3, 4))
+    with pytest.raises(ValueError, match="target or target_distribution must be given"):
+        loss(None)
+    with pytest.raises(ValueError, match=r"labels must be a float64 tensor of shape \[5\]"):
+        expectation(x, labels[:4], 1.0, False)
+    with pytest.raises(ValueError, match="grad_logits must be contiguous"):
+        scale_rows_(x.T, torch.ones(()), None, None)
+
+
 @pytest.mark.parametrize("architecture", [80, 90, 100])
 def test_no_spills(architecture: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     launches = PtxLaunches(architecture)
