@@ -1,8 +1,9 @@
 """The ops as Triton kernels, for CUDA tensors where the compiled kernels are missing.
 
 A program computes a tile of rows x labels, so that every row is whole. Settings that choose a
-formula are compile-time constants: each combination in use is compiled once. Imported when the
-first of these ops runs (see dldl_fast/schema.py), since importing Triton takes time.
+formula are compile-time constants: each combination in use is compiled once. Rows of more than
+16,384 labels do not fit into the registers of a program: they are right, and slow. Imported when
+the first of these ops runs (see dldl_fast/schema.py), since importing Triton takes time.
 """
 
 from dldl_fast.triton.expectation import expectation, expectation_backward

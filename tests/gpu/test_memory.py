@@ -12,8 +12,8 @@ from tests.cases import DTYPES, needs_gpu
 
 pytestmark = [pytest.mark.gpu, needs_gpu]
 
-# The kernels' own space for sums, a few values a block of rows.
-SLACK = 256 * 1024
+# The kernels' own space for sums: two float64 values a block of rows, in Triton perhaps one row.
+SLACK = 2 * 1024 * 1024
 
 
 def peak_bytes(run: Callable[[], object]) -> int:
