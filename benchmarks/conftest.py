@@ -11,8 +11,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from .cases import Case, Measure, command, dtype_name, mode
-from .record import RESULTS, Measurement, Run, append_csv, describe_run, render, with_times
+from .cases import Case, Measure, command, dtype_name
+from .record import Measurement, Run, describe_run, render, with_times
+from .report import report
 from .variants import LOSS_VARIANTS, Direction, Step
 
 collect_ignore = ["plot.py"]  # needs matplotlib
@@ -70,19 +71,16 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print GB/s and ratios per group, and append to the CSV (not in smoke mode)."""
-    measurements = config.stash[MEASUREMENTS]
-    if not measurements:
-        return
-    terminalreporter.section("dldl_fast beside its rivals")
-    terminalreporter.write_line(
+    report(
+        terminalreporter,
+        "dldl_fast beside its rivals",
         "us: median of dldl_fast. GB/s: bytes that must move / time (byte model: variants.py).\n"
-        "eager .. hl_gauss: how many times faster dldl_fast is. clone: its time in clones.\n"
+        "eager .. hl_gauss: how many times faster dldl_fast is. clone: its time in clones.\n",
+        summary_table,
+        config.stash[MEASUREMENTS],
+        config.stash[RUN],
+        "suite.csv",
     )
-    terminalreporter.write_line(summary_table(measurements))
-    terminalreporter.write_line(f"\n{config.stash[RUN]}")
-    if mode() != "smoke":
-        append_csv(RESULTS / "suite.csv", config.stash[RUN], measurements)
-        terminalreporter.write_line(f"\nappended to {RESULTS / 'suite.csv'}")
 
 
 def summary_table(measurements: list[Measurement]) -> str:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ..cases import command, dtype_name, mode
-from ..record import RESULTS, append_csv, with_times
+from ..cases import command, dtype_name
+from ..record import with_times
+from ..report import report
 from ..variants import Direction, Problem
 from .device_time import flush, hold, host_seconds
 from .record import GpuMeasurement, GpuRun, describe_gpu_run, summary_table
@@ -82,16 +83,13 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the times, and append to the CSV (not in smoke mode)."""
-    measurements = config.stash[MEASUREMENTS]
-    if not measurements:
-        return
-    terminalreporter.section("dldl_fast on a GPU beside its rivals")
-    terminalreporter.write_line(
+    report(
+        terminalreporter,
+        "dldl_fast on a GPU beside its rivals",
         "Medians of the device's time in microseconds. / copy: bytes that must move a second,\n"
-        "over those of a copy of the logits.\n"
+        "over those of a copy of the logits.\n",
+        summary_table,
+        config.stash[MEASUREMENTS],
+        config.stash.get(RUN, None),  # only described where there is a GPU
+        "gpu.csv",
     )
-    terminalreporter.write_line(summary_table(measurements))
-    terminalreporter.write_line(f"\n{config.stash[RUN]}")
-    if mode() != "smoke":
-        append_csv(RESULTS / "gpu.csv", config.stash[RUN], measurements)
-        terminalreporter.write_line(f"\nappended to {RESULTS / 'gpu.csv'}")
