@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from dldl_fast.options import LossOptions
-from tests.ptx.launchers import Launch, PtxLaunchers, compile_command
+from tests.ptx.launchers import PtxLaunchers, compile_command
+from tests.ptx.runtime import Launch
 
 from .variants import SIGMA
 

@@ -19,7 +19,7 @@ from typing import Any
 from rich.progress import Progress
 
 from _build.cuda_toolkit import find_toolkit
-from tests.ptx.launchers import Launch
+from tests.ptx.runtime import Launch
 from tests.ptx.traffic import SECTOR
 
 from . import gpu_model

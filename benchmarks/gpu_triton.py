@@ -13,7 +13,7 @@ from dldl_fast.options import LossOptions
 from dldl_fast.triton.expectation import expectation, expectation_backward
 from dldl_fast.triton.label_distribution_loss import label_distribution_loss
 from dldl_fast.triton.scale_rows import scale_rows_
-from tests.ptx.launchers import Launch
+from tests.ptx.runtime import Launch
 from tests.triton.launches import PtxLaunches
 
 

@@ -45,6 +45,7 @@ __device__ void tabulate_histogram(const LossInputs& in, const LossOutputs& out,
   for (int k = lane; k < n_labels; k += kLanes) {
     table[k] = used ? static_cast<A>(value_at(in.distribution, begin + k) * scale) : A(0);
   }
+  __syncwarp();  // the others have read the status
   if (lane != 0 || (wrong == 0 && sum > 0 && sum < kInfinity)) return;
   target.status = RowStatus::kBad;
   target.weight = 1;

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from itertools import product
 from pathlib import Path
 
@@ -24,20 +22,16 @@ from tests.cases import (
     targets_on,
     uniform_grid,
 )
-from tests.ptx.launchers import PtxLaunchers, compile_command
+from tests.ptx.launchers import PtxLaunchers
 from tests.test_expectation import test_only_one_of_the_two_is_used  # noqa: F401
 from tests.test_layouts import test_no_rows  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("backend")
 
 
-@pytest.fixture(scope="session")
-def launchers(tmp_path_factory: pytest.TempPathFactory) -> PtxLaunchers:
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is missing: there is no PTX to run")
-    library: Path = tmp_path_factory.mktemp("ptx") / "launchers.so"
-    subprocess.run(compile_command(library), check=True)
-    return PtxLaunchers(library)
+@pytest.fixture(scope="module")
+def launchers(launchers_library: Path) -> PtxLaunchers:
+    return PtxLaunchers(launchers_library)
 
 
 @pytest.fixture
@@ -140,10 +134,10 @@ def test_a_refused_launch(launchers: PtxLaunchers) -> None:
     """The error names the kernel, and torch does not find it again behind a launch of its own."""
     labels = uniform_grid(5)
     arguments = (torch.randn(2, 5), torch.ones(2), 2.0, None, None, labels, 1.0, LossOptions())
-    with launchers.refusing():
+    with launchers.runtime.refusing():
         with pytest.raises(RuntimeError, match="^label_distribution_loss_tiles: the stand-in"):
             launchers.forward(*arguments, needs_grad=True)
-        assert launchers.last_error() == 0
+        assert launchers.runtime.last_error() == 0
         with pytest.raises(RuntimeError, match="^expectation_tiles: the stand-in"):
             launchers.moments(arguments[0], labels, 1.0)
 

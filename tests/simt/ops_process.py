@@ -12,21 +12,24 @@ from typing import Any
 
 import pytest
 
-_find_spec = importlib.util.find_spec
 
+def use_library(path: str) -> None:
+    """Import dldl_fast with the compiled library at `path` in place of its own."""
+    find_spec = importlib.util.find_spec
 
-def find_spec(name: str, *arguments: Any) -> ModuleSpec | None:
-    """As ever, but for the compiled library."""
-    if name == "dldl_fast._C":
-        return ModuleSpec(name, None, origin=sys.argv[1])
-    return _find_spec(name, *arguments)
+    def find(name: str, *arguments: Any) -> ModuleSpec | None:
+        if name == "dldl_fast._C":
+            return ModuleSpec(name, None, origin=path)
+        return find_spec(name, *arguments)
 
-
-if __name__ == "__main__":
-    importlib.util.find_spec = find_spec
+    importlib.util.find_spec = find
     import torch
 
     import dldl_fast  # noqa: F401  (loads the library)
 
-    print(torch.ops.dldl_fast.cuda_build_info())
+    print(torch.ops.dldl_fast.cuda_build_info(), flush=True)
+
+
+if __name__ == "__main__":
+    use_library(sys.argv[1])
     sys.exit(pytest.main(sys.argv[2:]))

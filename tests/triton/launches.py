@@ -14,7 +14,7 @@ from triton.compiler import ASTSource, compile, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from tests import ptx
-from tests.ptx.launchers import Launch
+from tests.ptx.runtime import Launch
 
 # What a kernel writes to the last element without reading it.
 _OUTPUTS = {
