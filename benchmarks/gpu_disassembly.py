@@ -110,7 +110,7 @@ def widths(accesses: Counter[tuple[str, int]], kinds: Iterable[str]) -> str | No
 
 
 def find_tool(name: str) -> str:
-    """Path of a program of the CUDA toolkit: on PATH, in the toolkit, or in a package of NVIDIA.
+    """Path of a program of the CUDA toolkit: on PATH, in the toolkit, or in a Python package.
 
     Raises:
         RuntimeError: It is at none of these places.
@@ -118,13 +118,14 @@ def find_tool(name: str) -> str:
     folders = []
     with contextlib.suppress(ToolkitError):
         folders.append(find_toolkit().home / "bin")
-    spec = importlib.util.find_spec("nvidia")
-    for package in spec.submodule_search_locations or () if spec else ():
-        folders += sorted(Path(package).glob("*/bin"))
+    for package, pattern in (("nvidia", "*/bin"), ("triton", "backends/nvidia/bin")):
+        spec = importlib.util.find_spec(package)
+        for folder in spec.submodule_search_locations or () if spec else ():
+            folders += sorted(Path(folder).glob(pattern))
     path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)])
     if (found := shutil.which(name, path=path)) is None:
         raise RuntimeError(
-            f"{name} is neither on PATH nor in a CUDA toolkit nor among NVIDIA's Python packages; "
+            f"{name} is neither on PATH nor in a CUDA toolkit nor in packages of NVIDIA or Triton; "
             "install the toolkit, or pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
         )
     return found

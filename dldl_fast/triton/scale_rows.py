@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dldl_fast.triton.tiles import device_of, tile_for, values
+from dldl_fast.triton.tiles import device_of, load_logits, store_gradient, tile_for, values
 
 
 @triton.jit
@@ -43,14 +43,10 @@ def scale_rows_kernel(
     # Nothing to do for a mean whose factor the gradient has already.
     if not is_one or tl.max(factor, 0) != 1:
         k = tl.arange(0, LABELS)
-        in_tile = exists[:, None] & (k < K)[None, :]
-        place = grad_logits + rows[:, None] * K + k[None, :]
-        value = tl.load(place, mask=in_tile, other=0.0)
-        if value.dtype != tl.float64:
-            value = value.to(tl.float32)
+        value = load_logits(grad_logits, rows, n_rows, K, k, K)
         # A row of weight 0 becomes 0, also where it is NaN.
         value = tl.where(left_out[:, None], 0.0, value * factor.to(value.dtype)[:, None])
-        tl.store(place, value.to(grad_logits.dtype.element_ty), mask=in_tile)
+        store_gradient(grad_logits, rows, n_rows, k, K, value)
 
 
 def scale_rows_(

@@ -22,6 +22,7 @@ _TWICE_DENSITY = tl.constexpr(0.79788456080286535588)  # sqrt(2 / pi), as tails 
 # Below, y is so far away that the nearest label has all mass of its cells.
 _SMALLEST_PEAK = tl.constexpr(1e-25)
 _SMALLEST_SIGMA = tl.constexpr(1e-150)  # narrower ones have all mass in a cell as well
+_STEEPEST = tl.constexpr(-1e300)
 _SMALLEST = tl.constexpr(1e-37)  # below it p log p is nothing in float32
 
 
@@ -86,8 +87,10 @@ def gaussian_log(labels, l_near, y, sigma, k, K: tl.constexpr):
     label = tl.load(labels + k, mask=k < K, other=float("inf"))[None, :]
     l_near = l_near[:, None]
     excess = (label - l_near) * (label + l_near - (2 * y)[:, None])
-    at_peak = excess == 0
-    return tl.where(at_peak, 0.0, -excess / (2 * sigma * sigma)[:, None])
+    # Finite for sigma = 0 as well, so that its product with 0 is 0.
+    narrowness = 1 / sigma
+    curvature = tl.maximum(-0.5 * narrowness * narrowness, _STEEPEST)
+    return excess * curvature[:, None]
 
 
 @triton.jit

@@ -197,18 +197,19 @@ def test_no_spills(architecture: int, monkeypatch: pytest.MonkeyPatch, tmp_path:
     launches = PtxLaunches(architecture)
     use(launches, monkeypatch)
     launches.interprets = False
-    for n_labels, kind in (
-        (16, "gaussian"),
-        (101, "gaussian"),
-        (1024, "gaussian"),
-        (101, KINDS[2]),
+    for n_labels, kind, dtype in (
+        (16, "gaussian", torch.bfloat16),
+        (101, "gaussian", torch.bfloat16),
+        (1024, "gaussian", torch.bfloat16),
+        (1024, "gaussian", torch.float16),
+        (101, KINDS[2], torch.bfloat16),
     ):
         labels = uniform_grid(n_labels)
-        x = torch.randn(3, n_labels).bfloat16()
+        x = torch.randn(3, n_labels).to(dtype)
         loss_and_grad(x, targets_on(labels, 3), labels=labels, kind=kind, backend="cpp")
         kernel = launches.compiled["label_distribution_loss_kernel"]
         assert kernel.metadata.target.arch == architecture
-        assert spilled_bytes(kernel, tmp_path) == 0, (n_labels, kind)
+        assert spilled_bytes(kernel, tmp_path) == 0, (n_labels, kind, dtype)
 
 
 def spilled_bytes(kernel: Any, folder: Path) -> int:
