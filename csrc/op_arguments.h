@@ -35,23 +35,29 @@ inline ScalarType accumulation_type(const Tensor& logits) {
 }
 
 // torch::stable::new_empty and contiguous look their op up by name in every call, which takes
-// longer than a small batch of rows; these two do without.
-inline Tensor new_tensor(const Tensor& like, ScalarType type,
-                         std::initializer_list<int64_t> sizes) {
-  int64_t strides[4], step = 1;
-  for (size_t d = sizes.size(); d-- > 0;) {
-    strides[d] = step;
-    step *= sizes.begin()[d];
-  }
+// longer than a small batch of rows; these do without.
+inline Tensor new_strided_tensor(const Tensor& like, ScalarType type,
+                                 std::initializer_list<int64_t> sizes,
+                                 std::initializer_list<int64_t> strides) {
   int32_t device_type = 0, device_index = 0;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   const int32_t dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(type));
   AtenTensorHandle handle = nullptr;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()),
-                                                         sizes.begin(), strides, dtype, device_type,
-                                                         device_index, &handle));
+                                                         sizes.begin(), strides.begin(), dtype,
+                                                         device_type, device_index, &handle));
   return Tensor(handle);
+}
+
+inline Tensor new_tensor(const Tensor& like, ScalarType type,
+                         std::initializer_list<int64_t> sizes) {
+  int64_t strides[4] = {}, step = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    strides[d] = step;
+    step *= sizes.begin()[d];
+  }
+  return new_strided_tensor(like, type, sizes, {strides[0], strides[1], strides[2], strides[3]});
 }
 
 inline Tensor as_contiguous(const Tensor& tensor) {

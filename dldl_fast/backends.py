@@ -66,7 +66,9 @@ def _missing(name: str) -> str:
 def _cannot_serve(name: str, device_type: str) -> str:
     if name in _DEVICES and device_type not in _DEVICES[name]:
         where = " and ".join(_DEVICE_NAMES[device] for device in _DEVICES[name])
-        return f"it runs on {where}, got logits on {device_type}; use backend='reference' or 'auto'"
+        return (
+            f"it runs on {where}, got a tensor on {device_type}; use backend='reference' or 'auto'"
+        )
     return _missing(name)
 
 

@@ -1,4 +1,4 @@
-"""The functions behind the modules: the loss, its inference-time expectation, its target."""
+"""The functions behind the modules: the loss, its target, the expectation, hybrid pooling."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from dldl_fast.options import KINDS, LossOptions
 
 _ROW_DTYPES = (torch.float32, torch.float64)
 _LOGITS_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+MAX_KERNEL_SIZE = 65536
+"""Height and width of a window of hybrid pooling: its choice has 32 bits."""
 
 
 class LossTerms(NamedTuple):
@@ -261,6 +264,69 @@ def label_distribution(
     if bool((low | ~torch.isfinite(s)).any()):
         raise ValueError(f"sigma must be finite and >= 0 (> 0 for 'gaussian_pdf'), got {s}")
     return reference.label_distribution(y, grid, s, kind)
+
+
+def hybrid_pool2d(x: Tensor, kernel_size: int = 2, *, backend: str = "auto") -> Tensor:
+    r"""Hybrid pooling: max over each window, then the mean over the windows, in one pass.
+
+    .. math::
+        z_{n,c} = \frac{1}{h w} \sum_{a=0}^{h-1} \sum_{b=0}^{w-1}
+        \max_{0 \le i, j < k} x_{n,c,ka+i,kb+j}, \quad
+        h = \lfloor H / k \rfloor, \; w = \lfloor W / k \rfloor
+
+    The same as ``max_pool2d(x, k).mean((2, 3))``: rows and columns beyond the last whole window
+    are left out, of equal maxima the first one gets the gradient, and a NaN makes its plane NaN.
+    The sum is accumulated in float32 (float64 for float64). Differentiable once; kept for backward
+    is the choice of each window (2 bits for a kernel of 2, 4 up to 4, 8 up to 16), not the input.
+
+    Args:
+        x: [N, C, H, W], float32, float64, bfloat16 or float16. Contiguous and channels_last inputs
+            are read as they are, others are copied first.
+        kernel_size: k, height and width of a window and its stride; 1 is plain average pooling.
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
+
+    Returns:
+        [N, C] in the type of x.
+
+    Raises:
+        TypeError: if x is no tensor of these types or the kernel size is no integer.
+        ValueError: if x has another number of dimensions, or H or W is smaller than a window.
+        RuntimeError: if the named backend cannot serve, or in double backward (the reference
+            supports it).
+
+    Source:
+        Section 3.4, with k = 2.
+
+    Example:
+        >>> hybrid_pool2d(torch.arange(16.0).reshape(1, 1, 4, 4))  # mean of 5, 7, 13, 15
+        tensor([[10.]])
+    """
+    _check_pooled(x, kernel_size)
+    name = backends.resolve(backend, x.device.type)
+    if name == "reference":
+        return reference.hybrid_pool2d(x, kernel_size)
+    return ops.hybrid_pool2d(x, kernel_size, backends.OPS[name])
+
+
+def _check_pooled(x: Tensor, kernel_size: int) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor, got {type(x).__name__}")
+    if x.dtype not in _LOGITS_DTYPES:
+        raise TypeError(f"x must be float32, float64, bfloat16 or float16, got {x.dtype}")
+    check_kernel_size(kernel_size)
+    if x.dim() != 4 or x.shape[2] < kernel_size or x.shape[3] < kernel_size:
+        raise ValueError(
+            f"x must have shape [N, C, H, W] with H and W >= kernel_size = {kernel_size}, "
+            f"got {list(x.shape)}"
+        )
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Raise unless the size of a window is an integer that the kernels can serve."""
+    if isinstance(kernel_size, bool) or not isinstance(kernel_size, int):
+        raise TypeError(f"kernel_size must be an int, got {kernel_size!r}")
+    if not 1 <= kernel_size <= MAX_KERNEL_SIZE:
+        raise ValueError(f"kernel_size must be in [1, {MAX_KERNEL_SIZE}], got {kernel_size}")
 
 
 def check_sigma(sigma: float, kind: str) -> float:

@@ -1,6 +1,7 @@
 """Which kernels could be loaded, and calling them.
 
-An op is called by one path in eager mode and by another under torch.compile:
+The loss and the expectation are called by one path in eager mode and by another under
+torch.compile:
 
 - eager: `_LabelDistributionLoss` lets the forward op write the gradient and hands that buffer over
   in the backward pass, scaled in place. Nothing of size N x K is kept or computed a second time.
@@ -150,6 +151,13 @@ def expectation(
         result = _Expectation.apply(logits, labels, step, return_std, ops)  # type: ignore[no-untyped-call]
         return result if return_std else (result, None)
     return _below_autograd(ops.expectation, logits, labels, step, return_std)  # type: ignore[no-any-return]
+
+
+def hybrid_pool2d(x: Tensor, kernel_size: int, ops: Ops) -> Tensor:
+    """Mean over the windows' maxima of x [N, C, H, W]."""
+    needs_grad = x.requires_grad and torch.is_grad_enabled()
+    pooled: Tensor = ops.hybrid_pool2d(x, kernel_size, needs_grad)[0]
+    return pooled
 
 
 # The kernel's way to say that an error is about a value given by the user.

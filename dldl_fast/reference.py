@@ -1,4 +1,4 @@
-"""The loss in plain torch, written as in the paper: the oracle of every test, and a backend.
+"""The ops in plain torch, written as in the paper: the oracle of every test, and a backend.
 
 Runs on any device, differentiates by autograd (also twice) and keeps all its intermediates. The
 kernels compute the same numbers without ever storing the target distribution.
@@ -231,3 +231,10 @@ def _reduce(loss: Tensor, weight: Tensor, reduction: str) -> Tensor:
         return counted.sum()
     total = weight.sum()
     return counted.sum() / torch.where(total == 0, 1.0, total)
+
+
+def hybrid_pool2d(x: Tensor, kernel_size: int) -> Tensor:
+    """Hybrid pooling of [N, C, H, W] (Section 3.4): max over each window, mean over the windows."""
+    if x.numel() == 0:  # which max_pool2d refuses where there are no channels
+        return x.sum(dim=(2, 3))
+    return torch.nn.functional.max_pool2d(x, kernel_size).mean(dim=(2, 3))

@@ -41,6 +41,12 @@ SCHEMAS = {
     "(Tensor mean, Tensor? std)",
     "expectation_backward": "(Tensor? grad_mean, Tensor? grad_std, Tensor logits, Tensor labels, "
     "float label_step) -> Tensor",
+    # Which value each window chose, if needs_grad: i * kernel_size + j in choice_bits(kernel_size)
+    # bits. Windows are in the order of their values in memory; earlier ones in lower bits.
+    "hybrid_pool2d": "(Tensor x, int kernel_size, bool needs_grad) -> "
+    "(Tensor pooled, Tensor? choices)",
+    "hybrid_pool2d_backward": "(Tensor grad_pooled, Tensor choices, SymInt height, SymInt width, "
+    "int kernel_size, bool channels_last) -> Tensor",
 }
 
 
@@ -52,6 +58,18 @@ class Ops(NamedTuple):
     scale_rows_: Any
     expectation: Any
     expectation_backward: Any
+    hybrid_pool2d: Any
+    hybrid_pool2d_backward: Any
+
+
+def choice_bits(kernel_size: int) -> int:
+    """Bits that hold the choice of a window, a number below kernel_size^2."""
+    return next(bits for bits in (2, 4, 8, 16, 32) if kernel_size**2 <= 2**bits)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel are neighbours; else the op works in NCHW order."""
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def define(namespace: str) -> Ops:
@@ -124,6 +142,23 @@ def _register_shapes(namespace: str) -> None:
     def _(grad_mean: Row, grad_std: Row, logits: Tensor, labels: Tensor, step: float) -> Tensor:
         return logits.new_empty(logits.shape)
 
+    @torch.library.register_fake(f"{namespace}::hybrid_pool2d")
+    def _(x: Tensor, kernel_size: int, needs_grad: bool) -> tuple[Tensor, Tensor | None]:
+        n, c, height, width = x.shape
+        windows = n * c * (height // kernel_size) * (width // kernel_size)
+        n_bytes = (windows * choice_bits(kernel_size) + 7) // 8
+        choices = x.new_empty((n_bytes,), dtype=torch.uint8) if needs_grad else None
+        return x.new_empty((n, c)), choices
+
+    @torch.library.register_fake(f"{namespace}::hybrid_pool2d_backward")
+    def _(
+        grad_pooled: Tensor, choices: Tensor, height: int, width: int, k: int, channels_last: bool
+    ) -> Tensor:
+        n, c = grad_pooled.shape
+        if channels_last:
+            return grad_pooled.new_empty((n, height, width, c)).permute(0, 3, 1, 2)
+        return grad_pooled.new_empty((n, c, height, width))
+
 
 def save_inputs(ctx: Any, logits: Tensor, others: tuple[Any, ...]) -> None:
     """Keep what `recompute` needs."""
@@ -169,6 +204,25 @@ def _register_autograd(namespace: str, ops: Ops) -> None:
         f"{namespace}::expectation", expectation_backward, setup_context=expectation_setup
     )
 
+    def pool_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]) -> None:
+        x, kernel_size, _ = inputs
+        ctx.save_for_backward(output[1])
+        ctx.others = x.shape[2], x.shape[3], kernel_size, is_channels_last(x)
+        if output[1] is not None:
+            ctx.mark_non_differentiable(output[1])
+
+    def pool_backward(ctx: Any, grad_pooled: Tensor, _: Row) -> tuple[Tensor, None, None]:
+        (choices,) = ctx.saved_tensors
+        if choices is None:
+            raise RuntimeError(
+                f"{namespace}::hybrid_pool2d kept nothing for backward: give it needs_grad=True"
+            )
+        return ops.hybrid_pool2d_backward(grad_pooled, choices, *ctx.others), None, None
+
+    torch.library.register_autograd(
+        f"{namespace}::hybrid_pool2d", pool_backward, setup_context=pool_setup
+    )
+
     def no_double_backward(name: str) -> None:
         def raise_error(ctx: Any, *grads: Tensor) -> None:
             raise RuntimeError(
@@ -181,3 +235,4 @@ def _register_autograd(namespace: str, ops: Ops) -> None:
 
     no_double_backward("label_distribution_loss")
     no_double_backward("expectation")
+    no_double_backward("hybrid_pool2d")

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "options.h"
+#include "pool_shape.h"
 #include "rows.h"
 
 namespace dldl_fast {
@@ -74,6 +75,15 @@ struct Kernels {
                                int64_t begin, int64_t end, const double* grad_mean,
                                const double* grad_std, void* grad, void* scratch);
   void (*scale)(void* values, int64_t count, double factor);
+  // Bytes of scratch memory that one call of the next two needs.
+  size_t (*pool_scratch_bytes)(const PoolShape& shape);
+  // Planes [begin, end) of x, or images where channels are last. Their choices begin at a byte, or
+  // are not wanted where that is null.
+  void (*hybrid_pool2d)(const PoolShape& shape, const void* x, int64_t begin, int64_t end,
+                        void* pooled, uint8_t* choices, void* scratch);
+  void (*hybrid_pool2d_backward)(const PoolShape& shape, const void* grad_pooled,
+                                 const uint8_t* choices, int64_t choice_bytes, int64_t begin,
+                                 int64_t end, void* grad_x, void* scratch);
 };
 
 // Kernels for rows of n_labels, of the best instruction set in use whose vectors they fill.

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dldl_fast import backends, functional
 
 
 class HybridPool2d(nn.Module):
-    r"""Hybrid pooling: 2x2 max-pooling with stride 2, then global average pooling.
+    r"""Hybrid pooling as one fused operation: max over each window, then the mean over windows.
 
-    .. math::
-        z_{n,c} = \frac{1}{|\Omega|} \sum_{(i,j) \in \Omega}
-        \max(x_{n,c,2i,2j},\, x_{n,c,2i,2j+1},\, x_{n,c,2i+1,2j},\, x_{n,c,2i+1,2j+1})
+    See `dldl_fast.functional.hybrid_pool2d` for the formula and what it does with odd sizes, equal
+    maxima and NaN.
 
-    where Omega are the :math:`\lfloor H/2 \rfloor \times \lfloor W/2 \rfloor` windows; a last odd
-    row or column is left out.
+    Args:
+        kernel_size: height and width of a window and its stride.
+        backend: "auto", "cpp", "cuda", "triton" or "reference".
 
     Shape:
-        [N, C, H, W] with H and W >= 2 to [N, C].
+        [N, C, H, W] with H and W >= kernel_size to [N, C].
+
+    Raises:
+        TypeError: if the kernel size is no integer.
+        ValueError: if the kernel size is below 1 or the backend is unknown.
 
     Source:
         Section 3.4. The max-pool is the fifth one of VGG-16; the released code has no other.
@@ -28,6 +33,17 @@ class HybridPool2d(nn.Module):
         tensor([[10.]])
     """
 
+    def __init__(self, kernel_size: int = 2, *, backend: str = "auto") -> None:
+        super().__init__()
+        functional.check_kernel_size(kernel_size)
+        backends.check_name(backend)
+        self.kernel_size = kernel_size
+        self.backend = backend
+
     def forward(self, x: Tensor) -> Tensor:
         """Pool [N, C, H, W] to [N, C]."""
-        return F.max_pool2d(x, 2).mean(dim=(2, 3))
+        return functional.hybrid_pool2d(x, self.kernel_size, backend=self.backend)
+
+    def extra_repr(self) -> str:
+        """What repr() shows in its parentheses."""
+        return f"kernel_size={self.kernel_size}, backend={self.backend!r}"
