@@ -22,6 +22,12 @@ class BitWriter {
     waiting_ >>= 32;
     n_waiting_ -= 32;
   }
+  // The first `count` of 64 bits.
+  DLDL_FAST_MEMBER void append_word(uint64_t bits, int count) {
+    bits &= ~uint64_t{0} >> (64 - count);
+    append(static_cast<uint32_t>(bits), count < 32 ? count : 32);
+    if (count > 32) append(static_cast<uint32_t>(bits >> 32), count - 32);
+  }
   void finish() {
     for (; n_waiting_ > 0; n_waiting_ -= 8) {
       *to_++ = static_cast<uint8_t>(waiting_);
@@ -46,6 +52,11 @@ class BitReader {
     waiting_ >>= count;
     n_waiting_ -= count;
     return bits;
+  }
+  // The same for up to 64.
+  DLDL_FAST_MEMBER uint64_t next_word(int count) {
+    const uint64_t low = next(count < 32 ? count : 32);
+    return count > 32 ? low | static_cast<uint64_t>(next(count - 32)) << 32 : low;
   }
 
  private:

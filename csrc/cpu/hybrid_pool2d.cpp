@@ -33,11 +33,11 @@ void for_each_range(const PoolShape& shape, size_t scratch_bytes, const F& f) {
   });
 }
 
-// Vectors as wide as the windows that are compared together: of a row, or the channels of a window.
+// Vectors as wide as what is compared together: the columns of a row, or the channels of a window.
 const Kernels& kernels_for(const PoolShape& shape, Storage storage) {
   if (shape.channels_last) return kernels(storage, shape.channels);
   int64_t lanes = 1;
-  while (lanes < shape.out_width() && lanes < 16) lanes *= 2;
+  while (lanes < 2 * shape.out_width() && lanes < 16) lanes *= 2;
   return kernels(storage, lanes);
 }
 

@@ -260,10 +260,12 @@ DLDL_FAST_INLINE bool all_lanes(M mask) {
 
 template <class A, int W>
 DLDL_FAST_INLINE A lane_sum(Vector<A, W> v) {
-  A lanes[W], sum = 0;
+  A lanes[W];
   std::memcpy(lanes, &v, sizeof(v));
-  for (int i = 0; i < W; ++i) sum += lanes[i];
-  return sum;
+  for (int step = W / 2; step > 0; step /= 2) {
+    for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
+  }
+  return lanes[0];
 }
 
 // ---- Elementary functions ----------------------------------------------------------------------
