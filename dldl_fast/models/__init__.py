@@ -1,5 +1,27 @@
-"""Networks of the paper's section 3.4."""
+"""Networks: the ThinAgeNet family of the paper's section 3.4, and any backbone with its head."""
 
-from dldl_fast.models.thin_age_net import ThinAgeNet, TinyAgeNet
+from dldl_fast.models.checkpoint import CheckpointError
+from dldl_fast.models.hybrid_pool import HybridPool2d
+from dldl_fast.models.label_distribution_net import LabelDistributionNet
+from dldl_fast.models.thin_age_net import (
+    AGES,
+    CFD,
+    SCUT_FBP,
+    ThinAgeNet,
+    ThinAttNet,
+    TinyAgeNet,
+    TinyAttNet,
+)
 
-__all__ = ["ThinAgeNet", "TinyAgeNet"]
+__all__ = [
+    "AGES",
+    "CFD",
+    "SCUT_FBP",
+    "CheckpointError",
+    "HybridPool2d",
+    "LabelDistributionNet",
+    "ThinAgeNet",
+    "ThinAttNet",
+    "TinyAgeNet",
+    "TinyAttNet",
+]

@@ -18,9 +18,9 @@ import dldl_fast
 from dldl_fast import DLDLv2Loss, backends
 from dldl_fast.data.base import FaceData, MissingExtraError
 from dldl_fast.data.images import MEAN, STD
+from dldl_fast.files import replace_file, write_json
 from dldl_fast.metrics import e_error, mae
 from dldl_fast.models import TinyAgeNet
-from dldl_fast.training.checkpoint import replace_file, save_checkpoint, write_json
 from dldl_fast.training.engine import (
     Callback,
     EpochRecord,
@@ -82,7 +82,7 @@ def run_training(
 ) -> RunReport:
     """Train a new TinyAgeNet and write what came of it.
 
-    ``out`` receives ``model.safetensors`` and ``config.json`` (see `load_checkpoint`),
+    ``out`` receives ``model.safetensors`` and ``config.json`` (see `TinyAgeNet.from_pretrained`),
     ``metrics.json``, ``history.csv`` and ``training.png``; those of an earlier run are replaced.
     A KeyboardInterrupt after the first step ends the training, and the same files are written for
     the model as it is then; before the first step it is raised again.
@@ -106,14 +106,14 @@ def run_training(
     precision = settings.resolved_precision(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = TinyAgeNet(len(data.labels))
+        model = TinyAgeNet(data.labels)
     result = train(model, data, criterion, settings, callback)
     if result.interrupted and result.steps == 0:
         raise KeyboardInterrupt
 
     # First what took long to make; a second Ctrl-C may cut short the rest.
-    config = _config(data, criterion, settings, precision, command)
-    save_checkpoint(out, model, data.labels, config)
+    model.config = _config(data, criterion, settings, precision, command)
+    model.save_pretrained(out)
     _write_history(out / HISTORY_NAME, result.history)
     if result.interrupted:
         test_loss, error, epsilon = evaluate(model, data, criterion, device, precision)

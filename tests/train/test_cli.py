@@ -176,9 +176,9 @@ def test_ctrl_c_ends_with_130_and_a_checkpoint(write_folder, tmp_path):
     assert metrics["epochs"] >= 1
     assert "training interrupted" in flat("".join(lines))
 
-    from dldl_fast.training import load_checkpoint
+    from dldl_fast.models import TinyAgeNet
 
-    assert len(load_checkpoint(out).labels) == 11
+    assert len(TinyAgeNet.from_pretrained(out).labels) == 11
 
 
 def test_help_of_every_option(write_folder):

@@ -7,27 +7,43 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dldl_fast.models import ThinAgeNet, TinyAgeNet
-from dldl_fast.models.hybrid_pool import HybridPool2d
+from dldl_fast.labels import label_grid
+from dldl_fast.models import (
+    CFD,
+    HybridPool2d,
+    ThinAgeNet,
+    ThinAttNet,
+    TinyAgeNet,
+    TinyAttNet,
+)
 
 
 @pytest.mark.parametrize(
-    ("rate", "num_labels", "count"),
-    [(0.5, 101, 3_708_229), (0.25, 101, 934_869), (0.5, 41, 3_692_809), (0.5, 61, 3_697_949)],
+    ("make", "labels", "count"),
+    [
+        (ThinAgeNet, (0, 100, 1), 3_708_229),
+        (TinyAgeNet, (0, 100, 1), 934_869),
+        (ThinAttNet, (1, 5, 0.1), 3_692_809),
+        (TinyAttNet, (1, 5, 0.1), 927_129),
+        (lambda: ThinAttNet(label_grid(*CFD)), (1, 7, 0.1), 3_697_949),
+    ],
 )
-def test_parameter_counts_of_the_released_networks(rate, num_labels, count):
-    model = ThinAgeNet(num_labels, rate=rate)
+def test_sizes_and_label_grids_of_the_paper(make, labels, count):
+    model = make()
     assert sum(p.numel() for p in model.parameters()) == count
+    assert torch.equal(model.labels, label_grid(*labels))
 
 
-def test_tiny_age_net_is_rate_one_quarter():
-    tiny, thin = TinyAgeNet(101).state_dict(), ThinAgeNet(101, rate=0.25).state_dict()
+@pytest.mark.parametrize("make", [TinyAgeNet, TinyAttNet])
+def test_tiny_is_rate_one_quarter(make):
+    tiny = make(range(7)).state_dict()
+    thin = ThinAgeNet(range(7), rate=0.25).state_dict()
     assert {k: v.shape for k, v in tiny.items()} == {k: v.shape for k, v in thin.items()}
 
 
 def test_initial_weights():
     torch.manual_seed(0)
-    model = ThinAgeNet(101, rate=0.5)
+    model = ThinAgeNet()
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 13
     for convolution in convolutions:
@@ -52,9 +68,10 @@ def test_initial_weights():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_is_the_composition_of_section_3_4(training):
+@pytest.mark.parametrize("pooling", ["hybrid", "gap", "gmp"])
+def test_forward_is_the_composition_of_section_3_4(training, pooling):
     torch.manual_seed(0)
-    model = ThinAgeNet(11, rate=0.125).double().train(training)
+    model = ThinAgeNet(range(11), rate=0.125, pooling=pooling).double().train(training)
     images = torch.randn(2, 3, 65, 48, dtype=torch.float64)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
     convolutions = [k for k in weights if k.startswith("features") and weights[k].dim() == 4]
@@ -71,10 +88,16 @@ def test_forward_is_the_composition_of_section_3_4(training):
             seen += 1
         if block < 4:
             x = F.max_pool2d(x, 2)
-    pooled = F.adaptive_avg_pool2d(F.max_pool2d(x, 2), 1).flatten(1)
+    pooled = {
+        "hybrid": F.max_pool2d(x, 2).mean((2, 3)),
+        "gap": x.mean((2, 3)),
+        "gmp": x.amax((2, 3)),
+    }[pooling]
     expected = pooled @ weights["head.weight"].T + weights["head.bias"]
     assert seen == 13
     torch.testing.assert_close(model(images), expected, rtol=1e-9, atol=1e-11)
+    if not training:
+        torch.testing.assert_close(model.features(images), x, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("size", [(2, 2), (7, 7), (5, 8), (14, 14)])
@@ -100,15 +123,20 @@ def test_hybrid_pool_differs_from_the_plain_mean():
 @pytest.mark.parametrize("shape", [(1, 1, 64, 64), (3, 64, 64), (1, 3, 31, 64), (1, 3, 64, 16)])
 def test_wrong_images(shape):
     with pytest.raises(ValueError, match=r"\[N, 3, H, W\] with H and W >= 32, got"):
-        TinyAgeNet(5)(torch.zeros(shape))
+        TinyAgeNet(range(5))(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.5, 1.5, math.nan])
 def test_wrong_rate(rate):
     with pytest.raises(ValueError, match=r"rate must be in \(0, 1\]"):
-        ThinAgeNet(5, rate=rate)
+        ThinAgeNet(range(5), rate=rate)
 
 
-def test_too_few_labels():
-    with pytest.raises(ValueError, match="num_labels must be at least 2, got 1"):
-        TinyAgeNet(1)
+def test_the_smallest_images_have_features():
+    maps = TinyAgeNet().features(torch.zeros(1, 3, 32, 63))
+    assert maps.shape == (1, 128, 2, 3)
+
+
+def test_unknown_pooling():
+    with pytest.raises(ValueError, match=r"pooling must be one of .*'gap'.*, got 'mean'"):
+        ThinAgeNet(pooling="mean")
