@@ -1,6 +1,8 @@
 """Networks: the ThinAgeNet family of the paper's section 3.4, and any backbone with its head."""
 
 from dldl_fast.models.checkpoint import CheckpointError
+from dldl_fast.models.comparators import VGG16, ResNet50
+from dldl_fast.models.face_identity_net import FaceIdentityNet
 from dldl_fast.models.hybrid_pool import HybridPool2d
 from dldl_fast.models.label_distribution_net import LabelDistributionNet
 from dldl_fast.models.thin_age_net import (
@@ -17,9 +19,12 @@ __all__ = [
     "AGES",
     "CFD",
     "SCUT_FBP",
+    "VGG16",
     "CheckpointError",
+    "FaceIdentityNet",
     "HybridPool2d",
     "LabelDistributionNet",
+    "ResNet50",
     "ThinAgeNet",
     "ThinAttNet",
     "TinyAgeNet",

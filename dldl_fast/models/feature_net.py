@@ -14,7 +14,7 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "gap": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     "gmp": lambda: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
 }
-"""Hybrid pooling, and what the paper's section 4.5 compares it with: the mean or the maximum of
+"""Hybrid pooling, and what the paper's section 4.5.2 compares it with: the mean or the maximum of
 every map."""
 
 

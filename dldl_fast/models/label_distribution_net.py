@@ -47,7 +47,8 @@ class LabelDistributionNet(FeatureNet, HubMixin):
             that classify. For a torchvision ResNet: ``backbone.fc = nn.Identity()``; for timm:
             ``timm.create_model(..., num_classes=0)``.
         labels: label grid, K increasing numbers in the unit of the target.
-        num_features: C; default ``backbone.num_features``, which timm's models have.
+        num_features: C; default what timm's models say: ``backbone.head_hidden_size``, or else
+            ``backbone.num_features``.
         pooling: for maps: ``"hybrid"`` (2x2 maximum, then mean), ``"gap"`` (mean) or ``"gmp"``
             (maximum). Features [N, C] are taken as they are.
 
@@ -64,7 +65,7 @@ class LabelDistributionNet(FeatureNet, HubMixin):
         ValueError: if an argument or the features are not as described.
 
     Source:
-        Sections 3.2 and 3.4, Eqs. 7, 8 and 10.
+        Sections 3.3 and 3.4, Eqs. 7, 8 and 10.
 
     Example:
         >>> backbone = nn.Conv2d(3, 8, 3, stride=2)
@@ -89,8 +90,9 @@ class LabelDistributionNet(FeatureNet, HubMixin):
             )
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {tuple(POOLINGS)}, got {pooling!r}")
-        if num_features is None:
-            num_features = getattr(backbone, "num_features", None)
+        for name in ("head_hidden_size", "num_features"):
+            if num_features is None:
+                num_features = getattr(backbone, name, None)
         if not isinstance(num_features, int) or num_features < 1:
             raise ValueError(
                 f"num_features must be the number of the backbone's features, got {num_features!r}"

@@ -102,7 +102,7 @@ class ThinAgeNet(LabelDistributionNet):
 
     Source:
         Section 3.4 and the authors' released code (its ``hp_scratch``); 3,708,229 parameters at
-        K = 101. The ablation is in section 4.5.
+        K = 101. The ablation is in section 4.5.2.
 
     Example:
         >>> model = ThinAgeNet()
