@@ -5,6 +5,7 @@ from dldl_fast.models.comparators import VGG16, ResNet50
 from dldl_fast.models.face_identity_net import FaceIdentityNet
 from dldl_fast.models.hybrid_pool import HybridPool2d
 from dldl_fast.models.label_distribution_net import LabelDistributionNet
+from dldl_fast.models.sigmoid_age_net import SigmoidThinAgeNet, SigmoidTinyAgeNet
 from dldl_fast.models.thin_age_net import (
     AGES,
     CFD,
@@ -25,6 +26,8 @@ __all__ = [
     "HybridPool2d",
     "LabelDistributionNet",
     "ResNet50",
+    "SigmoidThinAgeNet",
+    "SigmoidTinyAgeNet",
     "ThinAgeNet",
     "ThinAttNet",
     "TinyAgeNet",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from dldl_fast.models.checkpoint import EXTRA_STATE, require_fit, weights_of
 from dldl_fast.models.hybrid_pool import HybridPool2d
 
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
@@ -53,3 +54,18 @@ class FeatureNet(nn.Module):
             )
         outputs: Tensor = self.head(features)
         return outputs
+
+    def load_weights(self, weights: Mapping[str, Tensor], source: object) -> None:
+        """Take all weights and running statistics from tensors; a label grid stays as it is.
+
+        Args:
+            weights: names, as in `state_dict`, and tensors.
+            source: the file that they came from, for the error.
+
+        Raises:
+            CheckpointError: listing everything that is missing, unexpected or of a wrong shape.
+        """
+        require_fit(weights, weights_of(self), source)
+        extra = {key: v for key, v in self.state_dict().items() if key.endswith(EXTRA_STATE)}
+        without_memory = any(parameter.is_meta for parameter in self.parameters())
+        self.load_state_dict({**weights, **extra}, assign=without_memory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,6 @@ from dldl_fast.functional import expectation
 from dldl_fast.labels import as_label_grid
 from dldl_fast.models.checkpoint import (
     CONFIG_NAME,
-    EXTRA_STATE,
     WEIGHTS_NAME,
     CheckpointError,
     bad_config,
@@ -22,7 +21,6 @@ from dldl_fast.models.checkpoint import (
     grid_to_json,
     read_config,
     read_weights,
-    require_fit,
     weights_of,
     write_checkpoint,
 )
@@ -232,19 +230,6 @@ class LabelDistributionNet(FeatureNet, HubMixin):
         model.load_weights(read_weights(path), path)
         model.config = config
         return model.eval()
-
-    def load_weights(self, weights: Mapping[str, Tensor], source: object) -> None:
-        """Replace all weights and running statistics by tensors; the label grid stays.
-
-        Args:
-            weights: names, as in `state_dict`, and tensors, which the model then holds itself.
-            source: the file that they came from, for the error.
-
-        Raises:
-            CheckpointError: listing everything that is missing, unexpected or of a wrong shape.
-        """
-        require_fit(weights, weights_of(self), source)
-        self.load_state_dict({**weights, EXTRA_STATE: self.labels}, assign=True)
 
 
 def _class_named(name: object, base: type[Net]) -> type[Net]:

@@ -66,6 +66,7 @@ class ThinVGG16Features(nn.Sequential):
                 channels = width
         super().__init__(*layers)
         self.num_features = channels
+        self.depths = tuple(depths)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps [N, C, H // 16, W // 16] of normalised images [N, 3, H, W]."""
