@@ -64,7 +64,7 @@ def local_folder(path: Path | str, **options: Any) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise _missing(f"{path} is no folder here; to load it from the hub") from error
+        raise _missing(f"{path}: no such folder; loading it from the hub") from error
     # Only these, whatever else the repository holds: above all no pickles.
     return Path(
         snapshot_download(repo_id=path, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME], **options)

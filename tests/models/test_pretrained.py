@@ -63,11 +63,11 @@ def test_round_trip(make, tmp_path, images):
     assert again.config == {"image": {"size": 32}}
     assert again.labels.tolist() == model.labels.tolist()
     assert all(p.requires_grad for p in again.parameters())
-    assert all(
-        torch.equal(value, again.state_dict()[name])
-        and value.dtype == again.state_dict()[name].dtype
-        for name, value in model.state_dict().items()
-    )
+    # Unaligned weights, as safetensors maps them, would give other last bits.
+    assert all(p.data_ptr() % 64 == 0 for p in again.parameters())
+    for name, value in again.state_dict().items():
+        assert value.dtype == model.state_dict()[name].dtype
+        assert torch.equal(value, model.state_dict()[name])
     model, again = model.float(), again.float()
     assert torch.equal(again.predict(images), model.predict(images))
 
