@@ -1,9 +1,9 @@
 """Networks: the ThinAgeNet family of the paper's section 3.4, and any backbone with its head."""
 
+from dldl_fast.hybrid_pool import HybridPool2d
 from dldl_fast.models.checkpoint import CheckpointError
 from dldl_fast.models.comparators import VGG16, ResNet50
 from dldl_fast.models.face_identity_net import FaceIdentityNet
-from dldl_fast.models.hybrid_pool import HybridPool2d
 from dldl_fast.models.label_distribution_net import LabelDistributionNet
 from dldl_fast.models.sigmoid_age_net import SigmoidThinAgeNet, SigmoidTinyAgeNet
 from dldl_fast.models.thin_age_net import (

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from dldl_fast.hybrid_pool import HybridPool2d
 from dldl_fast.models.checkpoint import EXTRA_STATE, require_fit, weights_of
-from dldl_fast.models.hybrid_pool import HybridPool2d
 
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "hybrid": HybridPool2d,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dldl_fast.hybrid_pool import HybridPool2d
 from dldl_fast.models.checkpoint import require_fit, weights_of
 from dldl_fast.models.feature_net import FeatureNet
-from dldl_fast.models.hybrid_pool import HybridPool2d
 from dldl_fast.models.thin_age_net import ThinVGG16Features
 
 
