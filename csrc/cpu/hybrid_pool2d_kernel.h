@@ -363,6 +363,15 @@ DLDL_FAST_INLINE void spread_pairs(T* plane, const PoolShape& shape, float grad,
     bits[v] = bit_cast<Int<W>>(lanes);
   }
   const V value = broadcast<float, W>(grad);
+  const auto store_row = [&](T* to, int n, uint64_t chosen) DLDL_FAST_LAMBDA {
+    for (int half = 0; half < n; half += kHalf) {
+      const Int<W> columns = Int<W>{} + static_cast<int32_t>(chosen >> half);
+      for (int v = 0; v < kVectors && half + v * W < n; ++v) {
+        const int j = half + v * W;
+        store_columns(to + j, (columns & bits[v]) == bits[v] ? value : V{}, n - j);
+      }
+    }
+  };
   const int64_t n_rows = shape.out_height(), n_columns = 2 * shape.out_width();
   const int64_t width = shape.width;
   const int64_t rows_per_word = n_columns < kWord ? kWord / n_columns : 1;
@@ -373,17 +382,14 @@ DLDL_FAST_INLINE void spread_pairs(T* plane, const PoolShape& shape, float grad,
       const int n = lanes_from<kWord>(first, n_columns);
       uint64_t upper, lower;
       columns_of_choices(choices.next_word(rows * n), upper, lower);
-      for (int r = 0; r < 2 * rows; ++r) {
-        T* to = plane + (2 * row0 + r) * width + first;
-        const uint64_t chosen = (r % 2 == 0 ? upper : lower) >> (r / 2 * n);
-        for (int half = 0; half < n; half += kHalf) {
-          const Int<W> columns = Int<W>{} + static_cast<int32_t>(chosen >> half);
-          for (int v = 0; v < kVectors && half + v * W < n; ++v) {
-            const int j = half + v * W;
-            store_columns(to + j, (columns & bits[v]) == bits[v] ? value : V{}, n - j);
-          }
-        }
-        if (first + n + 1 == width) to[n] = T{};
+      T* to = plane + 2 * row0 * width + first;
+      for (int r = 0; r < rows; ++r) {
+        store_row(to, n, upper);
+        store_row(to + width, n, lower);
+        if (first + n + 1 == width) to[n] = to[width + n] = T{};
+        to += 2 * width;
+        upper >>= n % kWord;
+        lower >>= n % kWord;
       }
     }
   }
