@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dldl_fast.data.base import DataError, MissingExtraError
+from dldl_fast.files import replace_file, write_json
 from dldl_fast.labels import as_label_grid, label_grid
 from dldl_fast.models import ThinAgeNet
 
@@ -105,22 +105,6 @@ def _grid_from_json(grid: dict[str, Any]) -> Tensor:
     if "values" in grid:
         return as_label_grid(grid["values"])
     return label_grid(float(grid["min"]), float(grid["max"]), float(grid["step"]))
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a dictionary as JSON; NaN and infinity are refused, since JSON has none."""
-    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-    replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there, so that it is never half written."""
-    part = path.with_name(f".{path.name}.part{path.suffix}")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _safetensors(name: str) -> Callable[..., Any]:

@@ -18,9 +18,10 @@ import dldl_fast
 from dldl_fast import DLDLv2Loss, backends
 from dldl_fast.data.base import FaceData, MissingExtraError
 from dldl_fast.data.images import MEAN, STD
+from dldl_fast.files import replace_file, write_json
 from dldl_fast.metrics import e_error, mae
 from dldl_fast.models import TinyAgeNet
-from dldl_fast.training.checkpoint import replace_file, save_checkpoint, write_json
+from dldl_fast.training.checkpoint import save_checkpoint
 from dldl_fast.training.engine import (
     Callback,
     EpochRecord,
