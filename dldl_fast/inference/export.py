@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dldl_fast.data.base import MissingExtraError
 from dldl_fast.files import replace_file
 from dldl_fast.inference.arguments import check_example, label_grid_of
-from dldl_fast.inference.plain import plain_copy
+from dldl_fast.inference.plain import plain_copy, traced
 from dldl_fast.labels import as_label_grid
 
 ONNX_OPSET = 18
@@ -46,7 +46,7 @@ def export_program(model: nn.Module, example_images: Tensor) -> torch.export.Exp
         torch.Size([5, 101])
     """
     check_example(model, example_images)
-    return _export(plain_copy(model), example_images)
+    return _export(plain_copy(model, example_images), example_images)
 
 
 def export_onnx(
@@ -85,7 +85,7 @@ def export_onnx(
         (5, 101)
     """
     check_example(model, example_images)
-    plain = plain_copy(model)
+    plain = plain_copy(model, example_images)
     grid = label_grid_of(model) if labels is None else labels
     metadata = {}
     if grid is not None:
@@ -132,11 +132,7 @@ def onnx_bytes(
 
 
 def _export(plain: nn.Module, example_images: Tensor) -> torch.export.ExportedProgram:
-    # torch.export takes a single image as the only number of images that there will ever be.
-    images = torch.zeros(2, *example_images.shape[1:])
-    program = torch.export.export(
-        plain, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},)
-    )
+    program = traced(plain, example_images)
     foreign = {
         str(node.target)
         for node in program.graph.nodes

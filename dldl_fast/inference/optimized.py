@@ -211,7 +211,7 @@ class _Search:
 
     def __init__(self, model: nn.Module, example_images: Tensor) -> None:
         self.model, self.example_images = model, example_images
-        self.source = Source(plain_copy(model), example_images)
+        self.source = Source(plain_copy(model, example_images), example_images)
         self.expected = run_without_context(
             copy.deepcopy(model).float().eval(), example_images.float()
         )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dldl_fast.inference.plain import PlainHybridPool2d, fold_batch_norm, plain_copy
+from dldl_fast.inference.plain import PlainHybridPool2d, plain_copy
 from dldl_fast.models.hybrid_pool import HybridPool2d
 from tests.inference.conftest import expected_logits
 
@@ -16,7 +16,7 @@ def norms(model: nn.Module) -> int:
 
 
 def test_all_pairs_are_folded_and_the_logits_stay(model, images):
-    plain = plain_copy(model)
+    plain = plain_copy(model, images)
     assert norms(plain) == 0
     assert not plain.training
     assert not any(p.requires_grad for p in plain.parameters())
@@ -24,16 +24,16 @@ def test_all_pairs_are_folded_and_the_logits_stay(model, images):
     torch.testing.assert_close(plain(images).double(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_model_stays_as_it_is(model):
+def test_the_model_stays_as_it_is(model, images):
     before, mode = copy.deepcopy(model.state_dict()), str(model)
-    plain_copy(model)
+    plain_copy(model, images)
     assert model.training and all(p.requires_grad for p in model.parameters())
     assert str(model) == mode
     assert all(torch.equal(model.state_dict()[k], v) for k, v in before.items())
 
 
 def test_half_precision_models_become_float32(model, images):
-    plain = plain_copy(model.bfloat16())
+    plain = plain_copy(model.bfloat16(), images)
     expected = expected_logits(model.float(), images)
     torch.testing.assert_close(plain(images).double(), expected, rtol=1e-4, atol=1e-4)
 
@@ -44,17 +44,28 @@ def test_plain_hybrid_pooling(size):
     torch.testing.assert_close(PlainHybridPool2d(2)(x), HybridPool2d()(x))
 
 
-def test_every_hybrid_pooling_is_replaced_a_shared_one_too():
-    pool = HybridPool2d()
-    plain = plain_copy(nn.ModuleDict({"a": pool, "b": pool, "c": nn.Sequential(HybridPool2d())}))
+class TwoPoolings(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = self.same_pool = HybridPool2d()
+        self.inner = nn.Sequential(HybridPool2d())
+
+    def forward(self, images):
+        return self.pool(images) + self.same_pool(-images) + self.inner(images)
+
+
+def test_every_hybrid_pooling_is_replaced_a_shared_one_too(images):
+    model = TwoPoolings()
+    plain = plain_copy(model, images)
     assert not any(isinstance(module, HybridPool2d) for module in plain.modules())
+    torch.testing.assert_close(plain(images), model(images))
 
 
 def test_the_pooling_of_the_model_is_not_called(model, images, monkeypatch):
     """It may be an operation that other programs do not have."""
     expected = expected_logits(model, images)
     monkeypatch.delattr(HybridPool2d, "forward")
-    logits = plain_copy(model)(images).double()
+    logits = plain_copy(model, images)(images).double()
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -78,17 +89,13 @@ class Residual(nn.Module):
         return self.without_stats(self.before(x))
 
 
-class ChecksItsInput(nn.Module):
-    """A forward that torch.fx cannot trace, around one that it can."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
+class ChecksItsInput(nn.Sequential):
+    """Python code of its own around what it holds."""
 
     def forward(self, x):
-        if x.shape[1] != 3:
+        if tuple(x.shape)[1] != 3:
             raise ValueError("three channels, please")
-        return self.inner(x)
+        return super().forward(x)
 
 
 @pytest.mark.parametrize("wrap", [lambda m: m, ChecksItsInput, nn.Sequential])
@@ -103,7 +110,31 @@ def test_only_pairs_that_nothing_else_sees_are_folded(wrap):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 1.5)
     with torch.no_grad():
-        expected = model(x)
-        fold_batch_norm(model)
-        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
-    assert norms(model) == 4
+        plain = plain_copy(model, x)
+        torch.testing.assert_close(plain(x), model(x), rtol=1e-4, atol=1e-5)
+    assert norms(plain) == norms(model) - 1
+
+
+def test_pairs_within_a_sequential_with_a_forward_of_its_own():
+    model = ChecksItsInput(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU())
+    model[1].running_mean.fill_(0.3)
+    x = torch.randn(2, 3, 8, 8)
+    plain = plain_copy(model, x)
+    assert norms(plain) == 0
+    torch.testing.assert_close(plain(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+class DependsOnValues(nn.Sequential):
+    """What torch.export cannot trace."""
+
+    def forward(self, x):
+        return super().forward(x) if float(x.sum()) > 0 else super().forward(-x)
+
+
+def test_a_model_that_cannot_be_traced_is_left_unfolded_with_a_warning():
+    model = DependsOnValues(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    with pytest.warns(UserWarning, match="batch normalisation is not folded, since torch.export"):
+        plain = plain_copy(model, x)
+    assert norms(plain) == 1
+    torch.testing.assert_close(plain(x), model(x))
