@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dldl_fast.models import ThinAgeNet
+from dldl_fast.models.hybrid_pool import HybridPool2d
 
 IMAGE_SHAPE = (3, 64, 64)
 
@@ -39,6 +40,22 @@ def model() -> nn.Module:
         middle = features.mean(0) @ direction
         net.head.bias.copy_(-centred * middle / 25 - centred**2 / 50)
     return net.train()
+
+
+@pytest.fixture
+def small_model() -> nn.Module:
+    """What is quick to trace and to compile."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=4, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        HybridPool2d(),
+        nn.Linear(8, 101),
+    )
+    net[1].running_var.fill_(0.5)
+    with torch.no_grad():
+        net[-1].weight *= 3
+    return net
 
 
 @pytest.fixture

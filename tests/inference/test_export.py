@@ -44,10 +44,10 @@ def test_onnx_with_onnxruntime(model, images, tmp_path):
         )
 
 
-def test_onnx_opset_names_and_label_grid(model, images, tmp_path):
+def test_onnx_opset_names_and_label_grid(small_model, images, tmp_path):
     path = tmp_path / "age.onnx"
     grid = torch.linspace(1, 5, 101, dtype=torch.float64)
-    export_onnx(model, path, images, labels=grid)
+    export_onnx(small_model, path, images, labels=grid)
     proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == ONNX_OPSET == 18
@@ -59,23 +59,23 @@ def test_onnx_opset_names_and_label_grid(model, images, tmp_path):
     assert [dim.dim_value for dim in dims][1:] == [3, 64, 64]
 
 
-def test_without_a_label_grid_there_is_no_metadata_for_it(model, images, tmp_path):
-    model.labels = None
-    export_onnx(model, tmp_path / "age.onnx", images)
+def test_without_a_label_grid_there_is_no_metadata_for_it(small_model, images, tmp_path):
+    small_model.labels = None
+    export_onnx(small_model, tmp_path / "age.onnx", images)
     keys = {entry.key for entry in onnx.load(tmp_path / "age.onnx").metadata_props}
     assert LABELS_KEY not in keys
 
 
-def test_labels_that_do_not_fit(model, images, tmp_path):
+def test_labels_that_do_not_fit(small_model, images, tmp_path):
     with pytest.raises(ValueError, match="labels must be the 101 labels of the logits, got 3"):
-        export_onnx(model, tmp_path / "age.onnx", images, labels=[1, 2, 3])
+        export_onnx(small_model, tmp_path / "age.onnx", images, labels=[1, 2, 3])
     assert list(tmp_path.glob("*.onnx")) == []
 
 
-def test_missing_package(model, images, tmp_path, monkeypatch):
+def test_missing_package(small_model, images, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingExtraError, match=r"'onnxscript'.*dldl_fast\[onnx\]"):
-        export_onnx(model, tmp_path / "age.onnx", images)
+        export_onnx(small_model, tmp_path / "age.onnx", images)
 
 
 class WithOurOp(nn.Module):
@@ -105,9 +105,9 @@ def test_operations_of_this_package_are_named(images):
         (torch.zeros(1, 3, 64, 64, device="meta"), ValueError, "on the CPU, got meta"),
     ],
 )
-def test_bad_examples(model, example, error, message):
+def test_bad_examples(small_model, example, error, message):
     with pytest.raises(error, match=message):
-        export_program(model, example)
+        export_program(small_model, example)
 
 
 def test_a_model_elsewhere(images):

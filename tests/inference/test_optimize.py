@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,6 @@ from torch import nn
 from dldl_fast import functional
 from dldl_fast.data import MissingExtraError
 from dldl_fast.inference import PATHS, TOLERANCE, optimize, optimized, paths, remembered
-from dldl_fast.models.hybrid_pool import HybridPool2d
 from tests.inference.conftest import expected_logits, some_images
 
 LABELS = torch.arange(101, dtype=torch.float64)
@@ -78,25 +79,16 @@ def compiled_graphs() -> int:
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
-def test_compiled(images):
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=4, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        HybridPool2d(),
-        nn.Linear(8, 101),
-    )
-    with torch.no_grad():
-        model[-1].weight *= 20
-    fast = optimize(model, images, path="compile", precision="float32")
+def test_compiled(small_model, images):
+    fast = optimize(small_model, images, path="compile", precision="float32")
     assert fast.path == "compile"
     before = compiled_graphs()
     for batch in (3, 8, 2):
-        assert_near(fast, model, some_images(batch))
+        assert_near(fast, small_model, some_images(batch))
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        assert_near(fast, model, some_images(3))
+        assert_near(fast, small_model, some_images(3))
     assert compiled_graphs() == before
-    assert_near(fast, model, images[:1])
+    assert_near(fast, small_model, images[:1])
     assert compiled_graphs() == before + 1
 
 
@@ -123,16 +115,16 @@ def test_bfloat16(model, images):
     assert (fast(images) - exact).abs().max() > 1e-4  # it does compute in bfloat16
 
 
-def test_autocast_around_the_call_changes_nothing(model, images):
-    fast = optimize(model, images, path="eager", precision="float32")
+def test_autocast_around_the_call_changes_nothing(small_model, images):
+    fast = optimize(small_model, images, path="eager", precision="float32")
     outside = fast(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(fast(images), outside)
 
 
 @pytest.mark.parametrize("path", QUICK)
-def test_calls_from_several_threads(path, model, images):
-    fast = optimize(model, images, path=path, precision="float32")
+def test_calls_from_several_threads(path, small_model, images):
+    fast = optimize(small_model, images, path=path, precision="float32")
     batches = [some_images(batch) for batch in range(1, 9)]
     results = [None] * len(batches)
 
@@ -147,7 +139,7 @@ def test_calls_from_several_threads(path, model, images):
         thread.join()
     for batch, result in zip(batches, results, strict=True):
         torch.testing.assert_close(
-            result.double(), expected_logits(model, batch), rtol=1e-3, atol=1e-3
+            result.double(), expected_logits(small_model, batch), rtol=1e-3, atol=1e-3
         )
 
 
@@ -161,14 +153,14 @@ def test_predict(model, images):
     assert (both - expected).abs().max() > 1e-2  # the mirror images matter
 
 
-def test_predict_without_label_grid(model, images):
-    model.labels = None
+def test_predict_without_label_grid(small_model, images):
+    small_model.labels = None
     with pytest.raises(RuntimeError, match="no label grid"):
-        optimize(model, images, path="eager").predict(images)
+        optimize(small_model, images, path="eager").predict(images)
 
 
-def test_gradients_and_training_are_refused(model, images):
-    fast = optimize(model, images, path="eager")
+def test_gradients_and_training_are_refused(small_model, images):
+    fast = optimize(small_model, images, path="eager")
     with pytest.raises(RuntimeError, match="has no gradients"):
         fast(images.clone().requires_grad_())
     with torch.no_grad():
@@ -188,84 +180,102 @@ def test_gradients_and_training_are_refused(model, images):
         (torch.zeros(2, 3, 64, 64, device="meta"), ValueError, "images must be on the CPU"),
     ],
 )
-def test_bad_images(model, images, error, message):
-    fast = optimize(model, torch.zeros(1, 3, 64, 64), path="eager")
+def test_bad_images(small_model, images, error, message):
+    fast = optimize(small_model, torch.zeros(1, 3, 64, 64), path="eager")
     with pytest.raises(error, match=message):
         fast(images)
 
 
-def test_bad_arguments(model, images):
+def test_bad_arguments(small_model, images):
     with pytest.raises(ValueError, match="path must be 'auto' or one of eager, .*got 'fastest'"):
-        optimize(model, images, path="fastest")
+        optimize(small_model, images, path="fastest")
     with pytest.raises(ValueError, match="precision must be 'auto' or one of .*got 'float16'"):
-        optimize(model, images, precision="float16")
+        optimize(small_model, images, precision="float16")
     with pytest.raises(ValueError, match="'onnxruntime' computes in float32, got .*'bfloat16'"):
-        optimize(model, images, path="onnxruntime", precision="bfloat16")
+        optimize(small_model, images, path="onnxruntime", precision="bfloat16")
     with pytest.raises(ValueError, match=r"model must give logits \[N, K\], gave \[3, 3, 62, 62\]"):
         optimize(nn.Conv2d(3, 3, 3), images, path="eager")
 
 
-def test_a_named_path_that_is_not_installed_is_an_error(model, images, monkeypatch):
+def test_a_named_path_that_is_not_installed_is_an_error(small_model, images, monkeypatch):
     monkeypatch.setattr(paths, "find_spec", lambda package: None)
     with pytest.raises(MissingExtraError, match=r"'openvino' needs .*dldl_fast\[openvino\]"):
-        optimize(model, images, path="openvino")
+        optimize(small_model, images, path="openvino")
 
 
-def test_a_named_path_that_changes_the_values_is_an_error(model, images, only):
+def test_a_named_path_that_changes_the_values_is_an_error(small_model, images, only):
     only(eager=lambda source, precision: lambda x: source.plain(x) + torch.linspace(0, 1, 101))
     with pytest.raises(RuntimeError, match="path 'eager' in float32 changes the predicted values"):
-        optimize(model, images, path="eager", precision="float32")
+        optimize(small_model, images, path="eager", precision="float32")
 
 
-def test_a_path_that_gives_nan_is_an_error(model, images, only):
+def test_a_path_that_gives_nan_is_an_error(small_model, images, only):
     only(eager=lambda source, precision: lambda x: torch.full((3, 101), torch.nan))
     with pytest.raises(RuntimeError, match="changes the predicted values"):
-        optimize(model, images, path="eager", precision="float32")
+        optimize(small_model, images, path="eager", precision="float32")
 
 
-def test_openvino_does_not_take_float32_for_bfloat16(model, images):
+def test_openvino_does_not_take_float32_for_bfloat16(small_model, images):
     if optimized._computes_in_bfloat16():
         pytest.skip("this processor has bfloat16")
     with pytest.raises(RuntimeError, match="OpenVINO computes in f32 on this processor"):
-        optimize(model, images, path="openvino", precision="bfloat16")
+        optimize(small_model, images, path="openvino", precision="bfloat16")
 
 
-def test_precision_auto_follows_the_processor(model, images, monkeypatch):
+def test_precision_auto_follows_the_processor(small_model, images, monkeypatch):
     for there, precision in ((False, "float32"), (True, "bfloat16")):
         monkeypatch.setattr(optimized, "_computes_in_bfloat16", lambda there=there: there)
-        assert optimize(model, images, path="eager").precision == precision
-        assert optimize(model, images, path="onnxruntime").precision == "float32"
+        assert optimize(small_model, images, path="eager").precision == precision
+        assert optimize(small_model, images, path="onnxruntime").precision == "float32"
 
 
-def test_precision_auto_takes_float32_where_bfloat16_is_too_coarse(model, images, monkeypatch):
+def test_precision_auto_takes_float32_where_bfloat16_is_too_coarse(
+    small_model, images, monkeypatch
+):
     monkeypatch.setattr(optimized, "_computes_in_bfloat16", lambda: True)
     monkeypatch.setitem(TOLERANCE, "bfloat16", 0.0)
-    fast = optimize(model, images, path="eager")
+    fast = optimize(small_model, images, path="eager")
     assert fast.precision == "float32"
     assert "changes the predicted values" in fast.skipped["eager bfloat16"]
 
 
-def test_the_fastest_is_taken_remembered_and_built_alone(model, images, only, cache_folder):
-    calls = []
+def test_the_fastest_is_taken_remembered_and_built_alone(
+    small_model, images, only, monkeypatch, cache_folder
+):
+    calls, clock = [], [0.0]
+    monkeypatch.setattr(optimized, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
-    def slow(source, precision):
-        calls.append("compile")
-        run = PATHS["eager"].build(source, precision)
-        return lambda x: [run(x) for _ in range(10)][0]
+    def taking(name, seconds):
+        def build(source, precision):
+            calls.append(name)
+            run, pauses = PATHS["eager"].build(source, precision), itertools.cycle(seconds)
+
+            def run_and_wait(images):
+                clock[0] += next(pauses)
+                return run(images)
+
+            return run_and_wait
+
+        return build
 
     def broken(source, precision):
         calls.append("openvino")
         raise OSError("no such compiler")
 
-    only(compile=slow, eager=counting("eager", calls), openvino=broken)
-    first = optimize(model, images, precision="float32")
+    # One disturbed call of the faster path must not decide.
+    only(
+        compile=taking("compile", [0.003]),
+        eager=taking("eager", [0.002, 0.002, 0.002, 5.0]),
+        openvino=broken,
+    )
+    first = optimize(small_model, images, precision="float32")
     assert first.path == "eager"
-    assert first.milliseconds["eager"] < first.milliseconds["compile"]
+    assert first.milliseconds == {"compile": 3.0, "eager": 2.0}
     assert first.skipped == {"openvino float32": "OSError: no such compiler"}
-    assert_near(first, model, images)
+    assert_near(first, small_model, images)
 
     calls.clear()
-    again = optimize(model, images, precision="float32")
+    again = optimize(small_model, images, precision="float32")
     assert (again.path, again.milliseconds) == ("eager", first.milliseconds)
     assert calls == ["eager"]
 
@@ -302,10 +312,10 @@ def test_damaged_files_are_measured_again(text, cache_folder):
     assert remembered.recall(key) == choice
 
 
-def test_a_remembered_path_that_fails_now_is_replaced(model, images, only):
+def test_a_remembered_path_that_fails_now_is_replaced(small_model, images, only):
     calls = []
     only(eager=counting("eager", calls))
-    optimize(model, images, precision="float32")
+    optimize(small_model, images, precision="float32")
     fail = iter([True, False])
 
     def fails_once(source, precision):
@@ -314,15 +324,15 @@ def test_a_remembered_path_that_fails_now_is_replaced(model, images, only):
         return PATHS["eager"].build(source, precision)
 
     only(eager=fails_once)
-    fast = optimize(model, images, precision="float32")
+    fast = optimize(small_model, images, precision="float32")
     assert fast.path == "eager"
     assert fast.skipped == {"eager float32": "OSError: not today"}
 
 
-def test_what_a_choice_depends_on(model, images, monkeypatch, only):
+def test_what_a_choice_depends_on(small_model, images, monkeypatch, only):
     only(eager=None)
 
-    def key(net=model, example=images, precision="float32"):
+    def key(net=small_model, example=images, precision="float32"):
         return optimized._Search(net, example)._key(precision)
 
     keys = [key(), key(example=images[:2]), key(precision="bfloat16")]
@@ -341,13 +351,13 @@ def test_what_a_choice_depends_on(model, images, monkeypatch, only):
     assert json.dumps(key(), sort_keys=True) == texts[-1]
 
 
-def test_no_path_works(model, images, only):
+def test_no_path_works(small_model, images, only):
     def broken(source, precision):
         raise OSError("no such compiler")
 
     only(eager=broken)
     with pytest.raises(RuntimeError, match="no path works .*eager float32: OSError: no such comp"):
-        optimize(model, images, precision="float32")
+        optimize(small_model, images, precision="float32")
 
 
 def test_many_writers_leave_a_whole_file(cache_folder):
