@@ -48,8 +48,7 @@ def plain_copy(model: nn.Module, example_images: Tensor) -> nn.Module:
     plain = copy.deepcopy(model).float().eval().requires_grad_(False)
     for name, module in list(plain.named_modules(remove_duplicate=False)):
         if isinstance(module, HybridPool2d):
-            # The first version of the module has no other window than 2x2.
-            _replace(plain, name, PlainHybridPool2d(getattr(module, "kernel_size", 2)))
+            _replace(plain, name, PlainHybridPool2d(module.kernel_size))
     try:
         program = traced(plain, example_images)
     # It runs the model's own code with stand-ins for tensors, which may raise anything.

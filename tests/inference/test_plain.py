@@ -38,10 +38,13 @@ def test_half_precision_models_become_float32(model, images):
     torch.testing.assert_close(plain(images).double(), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [8, 9])  # even; odd: the remainder is dropped
-def test_plain_hybrid_pooling(size):
+@pytest.mark.parametrize("size", [6, 7])  # even; odd: the remainder is dropped
+@pytest.mark.parametrize("kernel_size", [2, 3])
+def test_plain_hybrid_pooling(size, kernel_size):
     x = torch.randn(2, 5, size, size)
-    torch.testing.assert_close(PlainHybridPool2d(2)(x), HybridPool2d()(x))
+    plain = plain_copy(nn.Sequential(HybridPool2d(kernel_size)), x)
+    assert type(plain[0]) is PlainHybridPool2d
+    torch.testing.assert_close(plain(x), HybridPool2d(kernel_size)(x))
 
 
 class TwoPoolings(nn.Module):
@@ -62,7 +65,7 @@ def test_every_hybrid_pooling_is_replaced_a_shared_one_too(images):
 
 
 def test_the_pooling_of_the_model_is_not_called(model, images, monkeypatch):
-    """It may be an operation that other programs do not have."""
+    """It is an operation that other programs do not have."""
     expected = expected_logits(model, images)
     monkeypatch.delattr(HybridPool2d, "forward")
     logits = plain_copy(model, images)(images).double()
