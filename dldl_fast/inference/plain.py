@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dldl_fast.models.hybrid_pool import HybridPool2d
+from dldl_fast import HybridPool2d
 
 
 class PlainHybridPool2d(nn.Module):

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dldl_fast import HybridPool2d
 from dldl_fast.models import ThinAgeNet
-from dldl_fast.models.hybrid_pool import HybridPool2d
 
 IMAGE_SHAPE = (3, 64, 64)
 

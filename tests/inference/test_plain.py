@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from dldl_fast import HybridPool2d
 from dldl_fast.inference.plain import PlainHybridPool2d, plain_copy
-from dldl_fast.models.hybrid_pool import HybridPool2d
 from tests.inference.conftest import expected_logits
 
 
