@@ -86,7 +86,10 @@ def test_compiled(small_model, images):
     for batch in (3, 8, 2):
         assert_near(fast, small_model, some_images(batch))
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        # Also where they are taken as they are: float32, channels last.
         assert_near(fast, small_model, some_images(3))
+        layout = torch.channels_last
+        assert_near(fast, small_model, some_images(3).contiguous(memory_format=layout))
     assert compiled_graphs() == before
     assert_near(fast, small_model, images[:1])
     assert compiled_graphs() == before + 1
