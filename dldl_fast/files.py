@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -17,7 +18,8 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there, so that it is never half written."""
-    part = path.with_name(f".{path.name}.part{path.suffix}")
+    # A name of its own: another process may be writing the same file.
+    part = path.with_name(f".{path.stem}.{uuid4().hex}.part{path.suffix}")
     try:
         write(part)
         os.replace(part, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from dldl_fast.models.checkpoint import (
 )
 from dldl_fast.models.feature_net import POOLINGS, FeatureNet
 from dldl_fast.models.hub import HubMixin, local_folder
+
+if TYPE_CHECKING:
+    from dldl_fast.inference import OptimizedModel
 
 Net = TypeVar("Net", bound="LabelDistributionNet")
 
@@ -125,6 +128,21 @@ class LabelDistributionNet(FeatureNet, HubMixin):
         with torch.no_grad(), _evaluating(self):
             values = self._values(images)
             return (values + self._values(images.flip(-1))) / 2 if flip else values
+
+    def optimize(self, example_images: Tensor, **options: Any) -> OptimizedModel:
+        """This network for inference: see `dldl_fast.inference.optimize`, which has the options.
+
+        Example:
+            >>> from dldl_fast.models import TinyAgeNet
+            >>> images = torch.zeros(2, 3, 64, 64)
+            >>> fast = TinyAgeNet().eval().optimize(images, path="eager")
+            >>> fast.predict(images).shape
+            torch.Size([2])
+        """
+        # Imported late: networks are used without it, and it takes some of torch's slower modules.
+        from dldl_fast.inference import optimize
+
+        return optimize(self, example_images, **options)
 
     def _values(self, images: Tensor) -> Tensor:
         values = expectation(self(images), self.labels)

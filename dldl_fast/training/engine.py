@@ -14,6 +14,7 @@ from dldl_fast import DLDLv2Loss, functional
 from dldl_fast.data.base import FaceData, Split
 from dldl_fast.data.images import normalise
 from dldl_fast.metrics import e_error, mae
+from dldl_fast.processor import computes_in_bfloat16
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -82,17 +83,7 @@ class TrainSettings:
         """``"float32"`` or ``"bfloat16"``."""
         if self.precision != "auto":
             return self.precision
-        return "bfloat16" if _computes_in_bfloat16(device) else "float32"
-
-
-def _computes_in_bfloat16(device: torch.device) -> bool:
-    # Elsewhere bfloat16 is emulated: with AVX2 alone a step takes many times as long.
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return False
+        return "bfloat16" if computes_in_bfloat16(device) else "float32"
 
 
 @dataclass(frozen=True)
