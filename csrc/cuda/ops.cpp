@@ -17,7 +17,7 @@
 #include "cuda/scale_rows.h"
 #include "loss_results.h"
 #include "op_arguments.h"
-#include "pool_arguments.h"
+#include "pooled_tensors.h"
 
 namespace dldl_fast::cuda {
 namespace {
@@ -230,9 +230,9 @@ Tensor hybrid_pool2d_backward_op(const Tensor& grad_pooled, const Tensor& choice
                                  int64_t width, int64_t kernel_size, bool channels_last) {
   const Device device(grad_pooled);
   const PoolGradient in(grad_pooled, choices, height, width, kernel_size, channels_last);
-  Tensor grad_x = in.new_gradient();
-  hybrid_pool2d_backward(in.pooled.const_data_ptr(), storage_of(in.pooled), in.shape,
-                         in.choices.const_data_ptr<uint8_t>(), grad_x.mutable_data_ptr(),
+  Tensor grad_x = in.new_grad_x();
+  hybrid_pool2d_backward(in.grad_pooled.const_data_ptr(), storage_of(in.grad_pooled), in.shape,
+                         choices.const_data_ptr<uint8_t>(), grad_x.mutable_data_ptr(),
                          device.stream());
   return grad_x;
 }

@@ -21,7 +21,7 @@ from tests.simt.launchers import ROOT
 
 pytestmark = needs_cpp
 
-FILES = ["autograd", "bad_input", "compile", "expectation", "layouts"]
+FILES = ["autograd", "bad_input", "compile", "expectation", "hybrid_pool2d", "layouts"]
 THESE = [
     "opcheck", "second_backward", "two_losses", "terms_are_detached", "default_compiler",
     "leading_dimensions", "single_row", "only_the_bad_row_is_nan and (vote or mass)",
