@@ -138,7 +138,7 @@ void hybrid_pool2d(const void* x, Storage storage, const PoolShape& shape, void*
     using A = decltype(accumulation);
     launch("hybrid_pool2d", hybrid_pool2d_any<T, A>,
            blocks_for(sizes.n_planes, kBlockThreads / sizes.slices), kBlockThreads,
-           kBlockThreads * sizeof(A), stream, static_cast<const T*>(x), sizes,
+           kBlockThreads * sizeof(double), stream, static_cast<const T*>(x), sizes,
            static_cast<T*>(pooled), choices);
   });
 }

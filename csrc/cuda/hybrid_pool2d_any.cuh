@@ -97,14 +97,15 @@ __device__ inline uint32_t load_choice(const PoolSizes& in, int64_t i, const uin
 template <class T, class A>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     hybrid_pool2d_any(const T* x, const PoolSizes in, T* pooled, uint8_t* choices) {
-  auto& sums = block_memory<A[kBlockThreads]>();
+  // Few threads may have many windows: they are summed in double.
+  auto& sums = block_memory<double[kBlockThreads]>();
   // Neighbouring threads have neighbouring windows of a plane, or those of neighbouring channels.
   const int thread = static_cast<int>(threadIdx.x), planes = kBlockThreads / in.slices;
   const int slice = in.channels_last ? thread / planes : thread % in.slices;
   const int of_block = in.channels_last ? thread % planes : thread / in.slices;
   const int64_t plane = static_cast<int64_t>(blockIdx.x) * planes + of_block;
   const int64_t windows = in.plane_windows();
-  A sum = 0;
+  double sum = 0;
   if (plane < in.n_planes) {
 #pragma unroll 1
     for (int64_t r = slice; r < windows; r += in.slices) {
@@ -121,10 +122,10 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   __syncthreads();
   if (slice > 0 || plane >= in.n_planes) return;
   const int step = in.channels_last ? planes : 1;
-  A total = 0;
+  double total = 0;
 #pragma unroll 1
   for (int s = 0; s < in.slices; ++s) total += sums[thread + s * step];
-  to_storage(total / static_cast<A>(windows), pooled[plane]);
+  to_storage(static_cast<A>(total / static_cast<double>(windows)), pooled[plane]);
 }
 
 // A thread a value of the result.

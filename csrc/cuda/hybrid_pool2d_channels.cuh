@@ -15,6 +15,8 @@ struct PoolChannels {
 };
 
 constexpr int kBlockChannels = 64;
+// Windows that a thread sums apart, so that what rounding costs does not grow with all of them.
+constexpr int kPart = 256;
 
 // Which channels of which image a thread has, and every how-many-th window.
 template <class T>
@@ -71,25 +73,32 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int windows = in.out_height * in.out_width;
     WindowWalk walk(at.slice, Thread::kSlices, in.out_width);
 #pragma unroll 1
-    for (int r = at.slice; r < windows; r += Thread::kSlices, walk.advance()) {
-      const T* top = x + at.offset(in, 2 * walk.i, 2 * walk.j);
-      float values[4][kSize];
-      load_packet(top, values[0]);
-      load_packet(top + right, values[1]);
-      load_packet(top + below, values[2]);
-      load_packet(top + below + right, values[3]);
-      uint32_t chosen = 0;
+    for (int r = at.slice; r < windows;) {
+      float part[kSize] = {};
+#pragma unroll 1
+      for (int n = 0; n < kPart && r < windows; ++n, r += Thread::kSlices, walk.advance()) {
+        const T* top = x + at.offset(in, 2 * walk.i, 2 * walk.j);
+        float values[4][kSize];
+        load_packet(top, values[0]);
+        load_packet(top + right, values[1]);
+        load_packet(top + below, values[2]);
+        load_packet(top + below + right, values[3]);
+        uint32_t chosen = 0;
 #pragma unroll
-      for (int v = 0; v < kSize; ++v) {
-        Largest<float> largest(values[0][v]);
+        for (int v = 0; v < kSize; ++v) {
+          Largest<float> largest(values[0][v]);
 #pragma unroll
-        for (int n = 1; n < 4; ++n) largest.compare(values[n][v], n);
-        sum[v] += largest.value;
-        chosen |= largest.choice << 2 * v;
+          for (int i = 1; i < 4; ++i) largest.compare(values[i][v], i);
+          part[v] += largest.value;
+          chosen |= largest.choice << 2 * v;
+        }
+        if (choices != nullptr) {
+          *at.choices_of(in, walk.i, walk.j, choices) =
+              static_cast<typename Thread::Choices>(chosen);
+        }
       }
-      if (choices != nullptr) {
-        *at.choices_of(in, walk.i, walk.j, choices) = static_cast<typename Thread::Choices>(chosen);
-      }
+#pragma unroll
+      for (int v = 0; v < kSize; ++v) sum[v] += part[v];
     }
   }
 #pragma unroll

@@ -151,25 +151,30 @@ def hybrid_pool2d_channels_kernel(
     channel = channel0 + tl.arange(0, CHANNELS)
     x += image * height * width * channels
     DTYPE: tl.constexpr = tl.float64 if x.dtype.element_ty == tl.float64 else tl.float32
+    # Windows are summed in parts, so that what rounding costs does not grow with all of them.
+    PART: tl.constexpr = 256 * WINDOWS
     sums = tl.zeros([WINDOWS, CHANNELS], DTYPE)
-    for first in range(0, n_windows, WINDOWS):
-        window = tl.cast(first, INDEX) + tl.arange(0, WINDOWS)
-        exists = (window < n_windows)[:, None] & (channel < channels)[None, :]
-        pixel = (window // w * K) * width + window % w * K
-        place = pixel[:, None] * channels + channel[None, :]
-        largest, choice = _choose(x, place, channels, width * channels, exists, K)
-        sums += tl.where(exists, largest, 0.0)
-        if choices is not None:
-            number = (image * n_windows + window) * channels
-            if BITS >= 8:
-                place = number[:, None] + channel[None, :]
-                _store_whole_choices(choices, choice, place, exists, BITS)
-            else:
-                PER_BYTE: tl.constexpr = 8 // BITS
-                byte = channel0 // PER_BYTE + tl.arange(0, CHANNELS // PER_BYTE)
-                place = (number // PER_BYTE)[:, None] + byte[None, :]
-                is_byte = (window < n_windows)[:, None] & (byte * PER_BYTE < channels)[None, :]
-                tl.store(choices + place, _packed(choice, BITS), mask=is_byte)
+    for begin in range(0, n_windows, PART):
+        part = tl.zeros([WINDOWS, CHANNELS], DTYPE)
+        for first in range(begin, tl.minimum(begin + PART, n_windows), WINDOWS):
+            window = tl.cast(first, INDEX) + tl.arange(0, WINDOWS)
+            exists = (window < n_windows)[:, None] & (channel < channels)[None, :]
+            pixel = (window // w * K) * width + window % w * K
+            place = pixel[:, None] * channels + channel[None, :]
+            largest, choice = _choose(x, place, channels, width * channels, exists, K)
+            part += tl.where(exists, largest, 0.0)
+            if choices is not None:
+                number = (image * n_windows + window) * channels
+                if BITS >= 8:
+                    place = number[:, None] + channel[None, :]
+                    _store_whole_choices(choices, choice, place, exists, BITS)
+                else:
+                    PER_BYTE: tl.constexpr = 8 // BITS
+                    byte = channel0 // PER_BYTE + tl.arange(0, CHANNELS // PER_BYTE)
+                    place = (number // PER_BYTE)[:, None] + byte[None, :]
+                    is_byte = (window < n_windows)[:, None] & (byte * PER_BYTE < channels)[None, :]
+                    tl.store(choices + place, _packed(choice, BITS), mask=is_byte)
+        sums += part
     mean = _mean(tl.sum(sums, 0), n_windows)
     place = pooled + image * channels + channel
     tl.store(place, mean.to(pooled.dtype.element_ty), mask=channel < channels)
