@@ -77,6 +77,17 @@ def test_large_planes(launches: PtxLaunches) -> None:
     assert_pooling(Launchers, (1, 16, 18, 17), 2, torch.float32, "channels_last")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("architecture", [90, 100])
+def test_later_architectures(
+    architecture: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their code compares bfloat16 in pairs."""
+    use(PtxLaunches(architecture), monkeypatch)
+    for layout in LAYOUTS:
+        assert_pooling(Launchers, (1, 8, 5, 4), 2, dtype, layout)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_images_that_start_anywhere(launches: PtxLaunches, dtype: torch.dtype) -> None:
     for layout in LAYOUTS:
