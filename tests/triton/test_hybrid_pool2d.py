@@ -77,8 +77,12 @@ def test_large_planes(launches: PtxLaunches) -> None:
     assert_pooling(Launchers, (1, 16, 18, 17), 2, torch.float32, "channels_last")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("architecture", [90, 100])
+# For sm_100 LLVM computes integers of the half types' kernel in pairs, of which one half may be
+# undefined and unused: the interpreter refuses that.
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [(90, torch.float32), (90, torch.bfloat16), (90, torch.float16), (100, torch.float32)],
+)
 def test_later_architectures(
     architecture: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
