@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 LABELS = (16, 41, 64, 101, 128, 256, 401, 1024)
+PLANE_SIZES = (49, 196)  # 7 x 7 and 14 x 14, of images of 112 x 112 and 224 x 224
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # Executed with both; the counts at LARGE_ROWS lie on the line through them.
 HALF_ROWS, ROWS, LARGE_ROWS = 2048, 4096, 65536
@@ -21,6 +22,8 @@ LOSS = "label_distribution_loss"
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One op of one source on one problem; eager PyTorch has no figures of compiled kernels.
+
+    Of hybrid pooling, N is the number of planes and K the values of each.
 
     Threads to stores are those of the kernel over the rows, spills those of all kernels of the op.
     Loads and stores are instructions in the machine code by bits per lane. What is counted is

@@ -182,15 +182,19 @@ def eager_line(problem: Problem) -> Line:
 def measure(folder: Path) -> list[Line]:
     """All lines, in the order of the CSV."""
     binaries, lines = Binaries(folder), []
-    problems = [Problem(ROWS, labels, dtype) for dtype, labels in product(DTYPES, LABELS)]
+    runs = [
+        (source, name, Problem(ROWS, size, dtype))
+        for source, (name, kernel) in product(SOURCES, KERNELS.items())
+        for dtype, size in product(DTYPES, kernel.sizes)
+    ]
     launchers_of = {name: make(folder, gpu_model.ARCHITECTURE) for name, make in SOURCES.items()}
     with Progress() as progress:
-        task = progress.add_task("kernels", total=len(SOURCES) * len(KERNELS) * len(problems))
-        for source, name, problem in product(SOURCES, KERNELS, problems):
+        task = progress.add_task("kernels", total=len(runs))
+        for source, name, problem in runs:
             lines += kernel_lines(name, source, launchers_of[source], problem, binaries)
             progress.advance(task)
-    for problem, rows in product(problems, (ROWS, LARGE_ROWS)):
-        lines.append(eager_line(problem._replace(rows=rows)))
+    for dtype, size, rows in product(DTYPES, LABELS, (ROWS, LARGE_ROWS)):
+        lines.append(eager_line(Problem(rows, size, dtype)))
     return lines
 
 

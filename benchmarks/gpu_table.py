@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .gpu_lines import LARGE_ROWS, LOSS, Line
+from .gpu_lines import LARGE_ROWS, LOSS, PLANE_SIZES, Line
 from .record import render
 
 _SHOWN = ("float32", "bfloat16")
-_LAUNCHES = {LOSS: 2, "scale_rows_": 1, "expectation": 1, "expectation_backward": 1}
+_LAUNCHES = {
+    LOSS: 2,
+    "scale_rows_": 1,
+    "expectation": 1,
+    "expectation_backward": 1,
+    "hybrid_pool2d": 1,
+    "hybrid_pool2d_backward": 1,
+}
 
 _HEAD = """\
 # The GPU kernels without a GPU or a clock
@@ -79,8 +86,9 @@ def _bars_of(lines: list[Line], eager: dict[tuple[str, int, int], Line]) -> Iter
     for kernel, launches in _LAUNCHES.items():
         yield _worst(f"launches of {kernel}", launches, of(kernel), lambda line: line.launches)
     for kernel in _LAUNCHES:
-        some = [line for line in of(kernel) if line.dtype in _SHOWN and line.K in (101, 401, 1024)]
-        name = f"sectors of {kernel} over the least; K = 101, 401, 1024"
+        sizes = PLANE_SIZES if kernel.startswith("hybrid_pool2d") else (101, 401, 1024)
+        some = [line for line in of(kernel) if line.dtype in _SHOWN and line.K in sizes]
+        name = f"sectors of {kernel} over the least; K = {', '.join(map(str, sizes))}"
         yield _worst(name, 1.05, some, lambda line: line.sector_ratio)
     for dtype in _SHOWN:
         some = [line for line in of(LOSS) if _problem(line) == (dtype, 101, LARGE_ROWS)]
@@ -106,7 +114,9 @@ def page(lines: list[Line]) -> str:
     # Sources side by side.
     large.sort(key=lambda line: (_SHOWN.index(line.dtype), line.K))
     losses = [line for line in large if line.kernel == LOSS]
-    others = [line for line in large if line.kernel not in (LOSS, "eager") and line.K > 64]
+    pools = [line for line in large if line.kernel.startswith("hybrid_pool2d")]
+    shown = {LOSS, "eager", *(line.kernel for line in pools)}
+    others = [line for line in large if line.kernel not in shown and line.K > 64]
     others.sort(key=lambda line: line.kernel)
     eager = [line for line in large if line.kernel == "eager"]
     parts = [
@@ -123,6 +133,9 @@ def page(lines: list[Line]) -> str:
         _count_table(losses),
         "\n## The other kernels, K > 64\n",
         _count_table(others),
+        "\n## Hybrid pooling in NCHW: what is counted, a plane\n",
+        "N is the number of planes, K the values of each: 7 x 7 and 14 x 14.\n",
+        _count_table(pools),
         "\n## Eager PyTorch, the loss forward and backward\n",
         _eager_table(eager),
     ]

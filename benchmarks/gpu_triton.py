@@ -11,6 +11,7 @@ from triton.runtime.jit import JITFunction
 
 from dldl_fast.options import LossOptions
 from dldl_fast.triton.expectation import expectation, expectation_backward
+from dldl_fast.triton.hybrid_pool2d import hybrid_pool2d, hybrid_pool2d_backward
 from dldl_fast.triton.label_distribution_loss import label_distribution_loss
 from dldl_fast.triton.scale_rows import scale_rows_
 from tests.ptx.runtime import Launch
@@ -58,6 +59,21 @@ class TritonLaunchers:
         self, logits: Tensor, labels: Tensor, step: float, grad_mean: Tensor, grad_std: None
     ) -> None:
         self._call(expectation_backward, grad_mean, grad_std, logits, labels, step)
+
+    def pool(self, x: Tensor, kernel_size: int, needs_grad: bool) -> None:
+        self._call(hybrid_pool2d, x, kernel_size, needs_grad)
+
+    def pool_backward(
+        self,
+        grad_pooled: Tensor,
+        choices: Tensor,
+        height: int,
+        width: int,
+        kernel_size: int,
+        channels_last: bool,
+    ) -> None:
+        arguments = grad_pooled, choices, height, width, kernel_size, channels_last
+        self._call(hybrid_pool2d_backward, *arguments)
 
     def _call(self, op: Callable[..., Any], *arguments: Any) -> None:
         def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:

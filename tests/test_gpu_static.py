@@ -25,7 +25,10 @@ from tests.simt.launchers import compiler
 
 LABELS = (16, 41, 64, 101, 128, 256, 401, 1024)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-KERNELS = (LOSS, "scale_rows_", "expectation", "expectation_backward")
+ROW_KERNELS = (LOSS, "scale_rows_", "expectation", "expectation_backward")
+POOL_KERNELS = ("hybrid_pool2d", "hybrid_pool2d_backward")
+KERNELS = ROW_KERNELS + POOL_KERNELS
+PLANES = (49, 196)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,11 @@ def lines_of(lines: list[Line], kernel: str, *dtypes: str) -> list[Line]:
 
 def test_every_problem_is_there(lines: list[Line]) -> None:
     keys = [(line.source, line.kernel, line.dtype, line.K, line.N) for line in lines]
-    problems = [*product(DTYPES, LABELS, (4096, 65536))]
-    kernels = [*product(("cuda", "triton"), KERNELS), ("torch", "eager")]
-    assert set(keys) == {(*kernel, *problem) for kernel, problem in product(kernels, problems)}
+    rows = [*product(("cuda", "triton"), ROW_KERNELS), ("torch", "eager")]
+    pools = [*product(("cuda", "triton"), POOL_KERNELS)]
+    of_rows = product(rows, product(DTYPES, LABELS, (4096, 65536)))
+    of_pools = product(pools, product(DTYPES, PLANES, (4096, 65536)))
+    assert set(keys) == {(*kernel, *problem) for kernel, problem in (*of_rows, *of_pools)}
     assert len(keys) == len(set(keys))
     assert {line.rows_executed for line in lines if line.kernel != "eager"} == {4096}
 
@@ -57,9 +62,9 @@ def test_no_spills_and_few_launches(lines: list[Line]) -> None:
 
 def test_sectors(lines: list[Line]) -> None:
     """At most 1.05 times the least, of the kernels that meet it; the page says which do not."""
-    for kernel in (LOSS, "expectation_backward"):
+    for kernel in (LOSS, "expectation_backward", *POOL_KERNELS):
         for line in lines_of(lines, kernel, "float32", "bfloat16"):
-            if line.K in (101, 401, 1024):
+            if line.K in (101, 401, 1024, *PLANES):
                 assert line.sector_ratio <= 1.05
                 assert line.sector_ratio == pytest.approx(line.bytes_sectors / line.bytes_min, 1e-4)
 
@@ -70,6 +75,9 @@ def test_fewest_bytes(lines: list[Line]) -> None:
     (line,) = (x for x in lines_of(lines, "expectation", "float64") if (x.K, x.N) == (16, 65536))
     assert line.bytes_min == 65536 * (16 * 8 + 2 * 8)
     assert line.floor_us == pytest.approx(line.bytes_min / 3.35e6, abs=1e-3)
+    pools = lines_of(lines, "hybrid_pool2d", "bfloat16")
+    (line,) = (x for x in pools if (x.K, x.N) == (49, 4096))
+    assert line.bytes_min == 4096 * (49 * 2 + 2) + 4096 * 9 // 4
 
 
 def test_predicted_time(lines: list[Line]) -> None:
@@ -306,7 +314,8 @@ def test_figures_are_those_of_the_kernels(
     kernel: str, source: str, launchers: Any, lines: list[Line], folder: Path
 ) -> None:
     """Whoever changes a kernel makes them anew: python -m benchmarks.gpu_static."""
-    problem = Problem(4096, 101, torch.bfloat16)
+    size = 196 if kernel in POOL_KERNELS else 101
+    problem = Problem(4096, size, torch.bfloat16)
     made = [*kernel_lines(kernel, source, launchers, problem, Binaries(folder))]
-    key = source, kernel, "bfloat16", 101
+    key = source, kernel, "bfloat16", size
     assert made == [x for x in lines if (x.source, x.kernel, x.dtype, x.K) == key]

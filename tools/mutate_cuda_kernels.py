@@ -1,8 +1,9 @@
-"""Break the CUDA kernels in ten ways, one at a time, and see that the tests notice each.
+"""Break the CUDA kernels in fourteen ways, one at a time, and see that the tests notice each.
 
     python tools/mutate_cuda_kernels.py
 
-Works on a copy of this checkout; needs g++, takes about ten minutes. Exits with 1 if any survives.
+Works on a copy of this checkout; needs g++, takes about a quarter of an hour. Exits with 1 if any
+survives.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ["tests/simt/test_label_distribution_loss.py", "tests/simt/test_bad_rows.py"]
+TESTS = [
+    "tests/simt/test_label_distribution_loss.py",
+    "tests/simt/test_bad_rows.py",
+    "tests/simt/test_hybrid_pool2d.py",
+]
 
 
 class Mutation(NamedTuple):
@@ -87,6 +92,30 @@ MUTATIONS = [
         "row_tile.cuh",
         "f(i < span.head ? i : i - span.head + span.tail);",
         "f(i < span.head ? i : i - span.head + span.tail - 1);",
+    ),
+    Mutation(
+        "of equal maxima the last one is chosen",
+        "pool_window.cuh",
+        "const bool taken = next > value || next != next;",
+        "const bool taken = next >= value || next != next;",
+    ),
+    Mutation(
+        "a column that no window has is left as it was",
+        "hybrid_pool2d_tiles.cuh",
+        "    if (is_odd && at.j == in.out_width - 1) top[2] = bottom[2] = 0;\n",
+        "",
+    ),
+    Mutation(
+        "windows that share a byte with the plane before are taken from its beginning",
+        "hybrid_pool2d_tiles.cuh",
+        "windows - n_before + thread);",
+        "thread);",
+    ),
+    Mutation(
+        "a barrier: sums over windows are read before all are there",
+        "hybrid_pool2d_channels.cuh",
+        "  __syncthreads();\n  if (!at.has_result(in)) return;",
+        "  if (!at.has_result(in)) return;",
     ),
 ]
 

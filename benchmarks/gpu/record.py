@@ -55,10 +55,16 @@ def summary_table(measurements: list[GpuMeasurement]) -> str:
     lines = []
     for group in groups.values():
         first = next(iter(group.values()))
-        line = [first.direction, f"{first.rows} x {first.labels}", first.dtype, first.cache]
+        line = [
+            first.op,
+            first.direction,
+            f"{first.rows} x {first.labels}",
+            first.dtype,
+            first.cache,
+        ]
         line += [f"{group[v].median_us:.1f}" if v in group else "-" for v in VARIANTS]
         shares = [group[v].of_copy if v in group else None for v in OURS]
         line += ["-" if share is None else f"{share:.2f}" for share in shares]
         lines.append(line)
     shares_of = [f"{backend} / copy" for backend in OURS]
-    return render(["direction", "N x K", "dtype", "L2", *VARIANTS, *shares_of], lines)
+    return render(["op", "direction", "N x K", "dtype", "L2", *VARIANTS, *shares_of], lines)

@@ -12,7 +12,8 @@ from ..bars import BARS
 from ..cases import dtype_name, mode
 from ..variants import DIRECTIONS, Direction, make_problem, verify
 from .device_time import Instant
-from .variants import FACTORIES, OURS, VARIANTS, skip_reason
+from .record import GpuMeasurement
+from .variants import FACTORIES, OURS, VARIANTS, bytes_moved, gpu_step, skip_reason
 
 pytestmark = [
     pytest.mark.gpu,
@@ -56,5 +57,12 @@ def test_loss(
     problem = make_problem(*case, "cuda")
     if variant in OURS:
         verify(problem, FACTORIES[variant])
-    measure_on_gpu(variant, problem, direction, cache)
+    rows, labels, dtype = case
+    measure_on_gpu(
+        GpuMeasurement(
+            "loss", direction, rows, labels, dtype_name(dtype), variant=variant, cache=cache
+        ),
+        lambda: gpu_step(variant, problem, direction),
+        bytes_moved(variant, problem, direction),
+    )
     problem.logits.grad = None

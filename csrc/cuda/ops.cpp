@@ -11,11 +11,13 @@
 #include "cuda/build_info.h"
 #include "cuda/device.h"
 #include "cuda/expectation.h"
+#include "cuda/hybrid_pool2d.h"
 #include "cuda/label_distribution_loss.h"
 #include "cuda/launch.h"
 #include "cuda/scale_rows.h"
 #include "loss_results.h"
 #include "op_arguments.h"
+#include "pooled_tensors.h"
 
 namespace dldl_fast::cuda {
 namespace {
@@ -211,6 +213,30 @@ Tensor expectation_backward_op(const std::optional<Tensor>& grad_mean,
   return grad;
 }
 
+std::tuple<Tensor, std::optional<Tensor>> hybrid_pool2d_op(const Tensor& given_x,
+                                                           int64_t kernel_size, bool needs_grad) {
+  const Device device(given_x);
+  const PoolInput in(given_x, kernel_size);
+  const PoolShape& shape = in.shape;
+  Tensor pooled = new_tensor(in.x, in.x.scalar_type(), {shape.images, shape.channels});
+  std::optional<Tensor> choices;
+  if (needs_grad) choices = new_tensor(in.x, ScalarType::Byte, {shape.choice_bytes()});
+  hybrid_pool2d(in.x.const_data_ptr(), storage_of(in.x), shape, pooled.mutable_data_ptr(),
+                data_of<uint8_t>(choices), device.stream());
+  return {std::move(pooled), std::move(choices)};
+}
+
+Tensor hybrid_pool2d_backward_op(const Tensor& grad_pooled, const Tensor& choices, int64_t height,
+                                 int64_t width, int64_t kernel_size, bool channels_last) {
+  const Device device(grad_pooled);
+  const PoolGradient in(grad_pooled, choices, height, width, kernel_size, channels_last);
+  Tensor grad_x = in.new_grad_x();
+  hybrid_pool2d_backward(in.grad_pooled.const_data_ptr(), storage_of(in.grad_pooled), in.shape,
+                         choices.const_data_ptr<uint8_t>(), grad_x.mutable_data_ptr(),
+                         device.stream());
+  return grad_x;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(dldl_fast, m) { m.def("cuda_build_info() -> str"); }
@@ -230,6 +256,8 @@ STABLE_TORCH_LIBRARY_IMPL(dldl_fast, DLDL_FAST_CUDA_KEY, m) {
   m.impl("scale_rows_", TORCH_BOX(&scale_rows_op));
   m.impl("expectation", TORCH_BOX(&expectation_op));
   m.impl("expectation_backward", TORCH_BOX(&expectation_backward_op));
+  m.impl("hybrid_pool2d", TORCH_BOX(&hybrid_pool2d_op));
+  m.impl("hybrid_pool2d_backward", TORCH_BOX(&hybrid_pool2d_backward_op));
 }
 
 }  // namespace dldl_fast::cuda

@@ -189,9 +189,15 @@ struct TileMemory {
   }
 };
 
+// At which value of a tile a span that starts at `p` begins: so that packets of both are aligned.
+template <class A, class T>
+__device__ inline int begin_in_tile(const T* p) {
+  constexpr int kPacket = Packet<A>::kSize;
+  return (kPacket - values_to_boundary<kSector>(p) % kPacket) % kPacket;
+}
+
 // Loads rows row0.. of the logits, K values apart, into `buffer`, which has room for one packet
-// more. Returns at which value of it the first row begins: so that packets of both sides are
-// aligned.
+// more. Returns at which value of it the first row begins.
 template <class A>
 __device__ int load_rows(const Logits& logits, int64_t row0, TileRows rows, int n_labels,
                          const TileShape& shape, A* buffer) {
@@ -201,8 +207,7 @@ __device__ int load_rows(const Logits& logits, int64_t row0, TileRows rows, int 
     using T = std::remove_pointer_t<decltype(type)>;
     const T* from = static_cast<const T*>(logits.data) + row0 * logits.row_stride;
     if (logits.row_stride == n_labels) {
-      constexpr int kPacket = Packet<A>::kSize;
-      begin = (kPacket - values_to_boundary<kSector>(from) % kPacket) % kPacket;
+      begin = begin_in_tile<A>(from);
       load_span(from, rows.count * n_labels, thread, kBlockThreads, shape, buffer + begin);
     } else {
       // A warp a row; packets of single rows would not be aligned with their place in the tile.

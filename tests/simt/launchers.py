@@ -19,7 +19,7 @@ from torch import Tensor
 from dldl_fast import reference
 from dldl_fast.labels import uniform_step
 from dldl_fast.options import LossOptions
-from dldl_fast.schema import Ops
+from dldl_fast.schema import Ops, choice_bits, is_channels_last
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMT = ROOT / "tests" / "simt"
@@ -111,6 +111,13 @@ class _ScaleInputs(Structure):
         ("per_row", c_bool),
         ("scale", c_void_p),
         ("weight", _RowValues),
+    ]
+
+
+class _PoolShape(Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("images", "channels", "height", "width", "kernel_size")),
+        ("channels_last", c_bool),
     ]
 
 
@@ -270,6 +277,39 @@ class Launchers:
         pointers.append(c_void_p(self._output(grad)))
         self._call("expectation_backward", byref(self._logits(logits)), byref(grid), *pointers)
         return grad
+
+    def pool(self, x: Tensor, kernel_size: int, needs_grad: bool) -> tuple[Tensor, Tensor | None]:
+        """Pooled values and choices of x, which is contiguous or channels_last."""
+        shape = _PoolShape(*x.shape, kernel_size, is_channels_last(x))
+        n, c, height, width = x.shape
+        windows = n * c * (height // kernel_size) * (width // kernel_size)
+        pooled = torch.full((n, c), torch.nan, dtype=x.dtype)
+        choices = torch.full(((windows * choice_bits(kernel_size) + 7) // 8,), 255).byte()
+        self._call(
+            "hybrid_pool2d", c_void_p(self._input(x)), _STORAGES.index(x.dtype), byref(shape),
+            c_void_p(self._output(pooled)), c_void_p(self._output(choices)) if needs_grad else None,
+        )  # fmt: skip
+        return pooled, choices if needs_grad else None
+
+    def pool_backward(
+        self,
+        grad_pooled: Tensor,
+        choices: Tensor,
+        height: int,
+        width: int,
+        kernel_size: int,
+        channels_last: bool,
+    ) -> Tensor:
+        n, c = grad_pooled.shape
+        shape = _PoolShape(n, c, height, width, kernel_size, channels_last)
+        sizes = (n, height, width, c) if channels_last else (n, c, height, width)
+        grad = torch.full(sizes, torch.nan, dtype=grad_pooled.dtype)
+        self._call(
+            "hybrid_pool2d_backward", c_void_p(self._input(grad_pooled)),
+            _STORAGES.index(grad.dtype), byref(shape), c_void_p(self._input(choices)),
+            c_void_p(self._output(grad)),
+        )  # fmt: skip
+        return grad.permute(0, 3, 1, 2) if channels_last else grad
 
 
 class _Loss(torch.autograd.Function):

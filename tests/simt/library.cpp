@@ -3,6 +3,7 @@
 #include <string>
 
 #include "cuda/expectation.h"
+#include "cuda/hybrid_pool2d.h"
 #include "cuda/label_distribution_loss.h"
 #include "cuda/scale_rows.h"
 
@@ -46,6 +47,22 @@ const char* launch_expectation_backward(const Logits* logits, const LabelGrid* g
                                         void* grad) {
   return message_of(
       [&] { expectation_backward(*logits, *grid, grad_mean, grad_std, grad, nullptr); });
+}
+
+const char* launch_hybrid_pool2d(const void* x, int storage, const dldl_fast::PoolShape* shape,
+                                 void* pooled, uint8_t* choices) {
+  return message_of([&] {
+    hybrid_pool2d(x, static_cast<dldl_fast::Storage>(storage), *shape, pooled, choices, nullptr);
+  });
+}
+
+const char* launch_hybrid_pool2d_backward(const void* grad_pooled, int storage,
+                                          const dldl_fast::PoolShape* shape, const uint8_t* choices,
+                                          void* grad_x) {
+  return message_of([&] {
+    hybrid_pool2d_backward(grad_pooled, static_cast<dldl_fast::Storage>(storage), *shape, choices,
+                           grad_x, nullptr);
+  });
 }
 
 }  // extern "C"

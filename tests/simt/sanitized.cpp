@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/expectation.h"
+#include "cuda/hybrid_pool2d.h"
 #include "cuda/label_distribution_loss.h"
 #include "cuda/row_group.cuh"
 #include "cuda/scale_rows.h"
@@ -92,7 +93,37 @@ void run(const Case& c) {
   expectation_backward(in.logits, in.grid, target.data(), sigma.data(), grad.get(), nullptr);
 }
 
+// Images that start `offset` values behind a boundary.
+void run_pool(Storage storage, const PoolShape& shape, size_t offset) {
+  std::mt19937 random(static_cast<unsigned>(shape.width));
+  const auto planes = static_cast<size_t>(shape.images * shape.channels);
+  const auto values = planes * static_cast<size_t>(shape.height * shape.width);
+  Buffer x(storage, values, offset), pooled(storage, planes, offset), grad(storage, values, offset);
+  x.fill(random);
+  std::vector<uint8_t> choices(static_cast<size_t>(shape.choice_bytes()));
+  hybrid_pool2d(x.get(), storage, shape, pooled.get(), nullptr, nullptr);
+  hybrid_pool2d(x.get(), storage, shape, pooled.get(), choices.data(), nullptr);
+  hybrid_pool2d_backward(pooled.get(), storage, shape, choices.data(), grad.get(), nullptr);
+}
+
+void run_pools() {
+  for (const Storage storage :
+       {Storage::kFloat, Storage::kDouble, Storage::kBFloat16, Storage::kHalf}) {
+    for (const bool channels_last : {false, true}) {
+      // Whole planes, and blocks of channels; bytes that pixels share; strips; other kernel sizes.
+      run_pool(storage, {2, 136, 7, 7, 2, channels_last}, channels_last ? 0 : 1);
+      run_pool(storage, {1, 9, 8, 6, 2, channels_last}, 1);
+      run_pool(storage, {1, 3, 35, 47, 2, channels_last}, 3);
+      run_pool(storage, {1, 2, 71, 131, 2, channels_last}, 0);
+      for (const int64_t k : {1, 3, 5, 17}) {
+        run_pool(storage, {1, 3, 2 * k + 1, 3 * k, k, channels_last}, 0);
+      }
+    }
+  }
+}
+
 void run_all() {
+  run_pools();
   // Each group of lanes and the rows beyond them, with a ragged tile; each kind; each type.
   for (const int n_labels : {3, 17, 40, 101, 120, 200, 401, 500, 530, 1030}) {
     const int n_rows = n_labels <= 120 ? 37 : 3;

@@ -20,7 +20,7 @@ from tests.simt.launchers import ROOT, compile_command, compiler
 
 pytestmark = needs_cpp
 
-FILES = ["autograd", "bad_input", "compile", "expectation", "layouts"]
+FILES = ["autograd", "bad_input", "compile", "expectation", "hybrid_pool2d", "layouts"]
 # What is said of the CPU kernels alone: their backend, their memory, the other devices' checks.
 NOT_THESE = "not reference and not importing and not memory and not float16_gradients_that_only"
 

@@ -5,10 +5,13 @@ The host code runs as it is, on CPU tensors; only the end of a launch, the drive
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
@@ -23,6 +26,10 @@ _OUTPUTS = {
     "scale_rows_kernel": (),
     "expectation_kernel": ("mean", "std"),
     "expectation_backward_kernel": ("grad_logits",),
+    "hybrid_pool2d_kernel": ("pooled", "choices"),
+    "hybrid_pool2d_channels_kernel": ("pooled", "choices"),
+    "hybrid_pool2d_choices_kernel": ("choices",),
+    "hybrid_pool2d_backward_kernel": ("grad_x",),
 }
 _IN_PLACE = {"scale_rows_kernel": ("grad_logits",)}
 
@@ -107,3 +114,13 @@ def _input(tensor: Tensor, memory: ptx.Memory) -> ptx.Pointer:
     count = 1 + sum((size - 1) * stride for size, stride in strides)
     values = tensor.detach().as_strided((count,), (1,)).view(torch.uint8)
     return memory.upload(values.numpy(), "input", offset=offset)
+
+
+def spilled_bytes(kernel: Any, folder: Path) -> int:
+    """Of a thread's registers, in local memory."""
+    path = folder / "kernel.cubin"
+    path.write_bytes(kernel.asm["cubin"])
+    text = subprocess.check_output(
+        [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(path)], text=True
+    )
+    return int(text.partition("STACK:")[2].split()[0])

@@ -19,21 +19,42 @@ pytestmark = [
     ),
 ]
 
-FILES = ["autograd", "bad_input", "compile", "expectation", "extreme_input", "layouts"]
+FILES = [
+    "autograd",
+    "bad_input",
+    "compile",
+    "expectation",
+    "extreme_input",
+    "hybrid_pool2d",
+    "layouts",
+]
 # What is said of the CPU kernels alone: memory, the order of checks, the type of an error in a
 # graph. And gradcheck, which calls the kernel too often for an interpreter.
 NOT_THESE = [
     "reference", "importing", "memory", "no_copy", "gradcheck", "among_rows_of_other_faults",
     "runtime_error_of_the_same_text",
 ]  # fmt: skip
+# Of hybrid pooling few sizes and one data type.
+POOLING = [
+    "values_and_gradients and dtype2 and (window or lanes or average)", "nan_and_infinities",
+    "storage_offset", "nothing_to_pool", "has_the_layout_of_its_input", "backward_twice",
+    "double_backward", "test_compile",
+]  # fmt: skip
 
 
-def test_ops_by_the_interpreter() -> None:
+@pytest.mark.parametrize(
+    ("files", "chosen"),
+    [
+        (FILES, " and ".join(f"not {name}" for name in NOT_THESE)),
+        (["hybrid_pool2d"], f"({' or '.join(POOLING)}) and not reference"),
+    ],
+    ids=["rows", "pooling"],
+)
+def test_ops_by_the_interpreter(files: list[str], chosen: str) -> None:
     run = subprocess.run(
         [
             sys.executable, "tests/triton/interpreter_process.py", "-q", "-p", "no:cacheprovider",
-            "-k", " and ".join(f"not {name}" for name in NOT_THESE), "-W", "ignore",
-            *(f"tests/test_{name}.py" for name in FILES),
+            "-k", chosen, "-W", "ignore", *(f"tests/test_{name}.py" for name in files),
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TRITON_INTERPRET": "1"},

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +27,9 @@ from tests.cases import (
 
 jit = pytest.importorskip("triton.runtime.jit", reason="triton is not installed")
 
-from tests.triton.launches import PtxLaunches  # noqa: E402  (needs Triton)
+from tests.triton.launches import PtxLaunches, spilled_bytes  # noqa: E402  (needs Triton)
 
 implement("dldl_fast_triton", "dldl_fast.triton", ("cpu",))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -210,13 +201,3 @@ def test_no_spills(architecture: int, monkeypatch: pytest.MonkeyPatch, tmp_path:
         kernel = launches.compiled["label_distribution_loss_kernel"]
         assert kernel.metadata.target.arch == architecture
         assert spilled_bytes(kernel, tmp_path) == 0, (n_labels, kind, dtype)
-
-
-def spilled_bytes(kernel: Any, folder: Path) -> int:
-    """Of a thread's registers, in local memory."""
-    path = folder / "kernel.cubin"
-    path.write_bytes(kernel.asm["cubin"])
-    text = subprocess.check_output(
-        [jit.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(path)], text=True
-    )
-    return int(text.partition("STACK:")[2].split()[0])

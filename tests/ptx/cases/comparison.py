@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from tests.ptx.cases.case import Case, telling_values
 from tests.ptx.cases.exact import flush
+from tests.ptx.cases.pairs import pairs
 
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
     "eq": operator.eq,
@@ -77,6 +78,13 @@ def cases() -> Iterator[Case]:
         for t in ("f16", "bf16", "f32", "f64"):
             yield from _setp(name, t, compare)
         yield from _setp(name, "f32", _after_flush(compare), ".ftz")
+        for t in ("f16", "bf16"):
+            yield Case(
+                f"setp.{name}.{t}x2",
+                f"pred pred = {t}x2 {t}x2",
+                lambda x, y, f=compare: (f(x[0], y[0]), f(x[1], y[1])),
+                pairs(t, 2),
+            )
     for t in ("b16", "b32", "b64", "u16", "u32", "u64", "s16", "s32", "s64", "f32", "f64"):
         values = telling_values(t)
         yield Case(

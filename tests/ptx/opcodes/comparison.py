@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from tests.ptx.opcodes.half import READ, halves
 from tests.ptx.opcodes.table import arithmetic
 from tests.ptx.rounding import flush
 from tests.ptx.scalar_types import Array, float32_from_bfloat16
@@ -79,6 +80,17 @@ def _define(prefix: str, t: str, compare: Compare, read: Callable[[Array], Array
         arithmetic(f"setp.{prefix}.{name}{modifier}.{t}", f"pred pred = {t} {t} pred", combined)
 
 
+def _define_pair(prefix: str, t: str, compare: Compare) -> None:
+    """Two comparisons; the second result is that of the high halves."""
+
+    def both(x: Array, y: Array) -> tuple[Array, ...]:
+        return tuple(
+            compare(READ[t](a), READ[t](b)) for a, b in zip(halves(x), halves(y), strict=True)
+        )
+
+    arithmetic(f"setp.{prefix}.{t}x2", f"pred pred = {t}x2 {t}x2", both)
+
+
 def _same(x: Array) -> Array:
     return x
 
@@ -96,6 +108,8 @@ for _name, _compare in _float_comparisons().items():
     for _t in ("f16", "bf16", "f32", "f64"):
         _define(_name, _t, _compare, _READ_AS.get(_t, _same))
     _define(_name, "f32", _compare, flush)
+    for _t in ("f16", "bf16"):
+        _define_pair(_name, _t, _compare)
 
 for _t in ("b16", "b32", "b64", "u16", "u32", "u64", "s16", "s32", "s64", "f32", "f64"):
     arithmetic(f"selp.{_t}", f"{_t} = {_t} {_t} pred", lambda x, y, c: np.where(c, x, y))

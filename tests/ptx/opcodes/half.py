@@ -37,17 +37,18 @@ def _float32_from_float16(bits: Array) -> Array:
 
 
 # How to read and write the bits of each type, from float32 and from an odd float64.
-_READ = {"f16": _float32_from_float16, "bf16": float32_from_bfloat16}
+READ = {"f16": _float32_from_float16, "bf16": float32_from_bfloat16}
 _ROUND = {"f16": float16_from, "bf16": bfloat16_from_float32}
 _ROUND_ODD = {"f16": float16_from, "bf16": bfloat16_from_odd}
 
 
 def _on_bits(t: str, function: Function, write: Function) -> Function:
-    read = _READ[t]
+    read = READ[t]
     return lambda *operands: write(function(*map(read, operands)))
 
 
-def _halves(bits: Array) -> tuple[Array, Array]:
+def halves(bits: Array) -> tuple[Array, Array]:
+    """The low and the high 16 bits."""
     low = (bits & np.uint32(0xFFFF)).astype(np.uint16)
     return low, (bits >> np.uint32(16)).astype(np.uint16)
 
@@ -58,7 +59,7 @@ def _pair(low: Array, high: Array) -> Array:
 
 def _on_pairs(function: Function) -> Function:
     def both(*operands: Array) -> Array:
-        low, high = zip(*map(_halves, operands), strict=True)
+        low, high = zip(*map(halves, operands), strict=True)
         return _pair(function(*low), function(*high))
 
     return both
@@ -72,7 +73,7 @@ def _define(name: str, count: int, t: str, on_bits: Function) -> None:
 
 def _mixed(t: str, function: Function, n_half: int) -> Function:
     """The first operands are of the half type, the last is float32, and so is the result."""
-    read = _READ[t]
+    read = READ[t]
 
     def compute(*operands: Array) -> Array:
         return np.asarray(function(*map(read, operands[:n_half]), *operands[n_half:]))
