@@ -11,21 +11,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import random
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from .interleave import interleave
+from .judge import JUDGED_HEADERS, Judged, at_least, at_most
 from .memory import memory_problem, peak_buffers
 from .record import RESULTS, Measurement, append_csv, describe_run, render, with_times
 from .variants import (
     DIRECTIONS,
     Direction,
-    Step,
     bytes_min,
     kernel_problem,
     loss_step,
@@ -55,35 +54,6 @@ TWO_THREADS = 1.8
 BUFFERS = {"forward+backward": 1.05, "forward": 0.05}
 
 DIRECTION: Direction = "forward+backward"
-BLOCK_SECONDS = 0.03
-
-Contender = tuple[str, int]  # a variant and its number of threads
-
-
-def interleave(steps: dict[Contender, Step], rounds: int) -> dict[Contender, list[float]]:
-    """Seconds of every counted call, from blocks of calls in an order drawn anew each round."""
-    calls = {}
-    for contender, step in steps.items():
-        torch.set_num_threads(contender[1])
-        for _ in range(3):  # compiles, and loads the libraries
-            step()
-        start = time.perf_counter()
-        step()
-        calls[contender] = max(1, int(BLOCK_SECONDS / (time.perf_counter() - start)))
-    seconds: dict[Contender, list[float]] = {contender: [] for contender in steps}
-    order = list(steps)
-    generator = random.Random(0)
-    for _ in range(rounds):
-        generator.shuffle(order)
-        for contender in order:
-            step = steps[contender]
-            torch.set_num_threads(contender[1])
-            step()
-            for _ in range(calls[contender]):
-                start = time.perf_counter()
-                step()
-                seconds[contender].append(time.perf_counter() - start)
-    return seconds
 
 
 def measure_times(bar: Bar, rounds: int) -> list[Measurement]:
@@ -94,14 +64,14 @@ def measure_times(bar: Bar, rounds: int) -> list[Measurement]:
     contenders = [(variant, 1) for variant in ("dldl_fast", "eager", "compile", "clone")]
     if bar is BARS[0] and (os.cpu_count() or 1) > 1:
         contenders.append(("dldl_fast", 2))
-    steps = {contender: loss_step(contender[0], problem, DIRECTION) for contender in contenders}
+    steps = [(threads, loss_step(variant, problem, DIRECTION)) for variant, threads in contenders]
     times = interleave(steps, rounds)
     problem.logits.grad = None
     least = bytes_min(bar.rows, bar.labels, 4, DIRECTION)
     base = Measurement("loss", DIRECTION, bar.rows, bar.labels, "float32")
     return [
         with_times(dataclasses.replace(base, variant=variant, threads=threads), seconds, least)
-        for (variant, threads), seconds in times.items()
+        for (variant, threads), seconds in zip(contenders, times, strict=True)
     ]
 
 
@@ -126,14 +96,7 @@ def measure_memory() -> list[Measurement]:
 
 def bars_table(measurements: list[Measurement]) -> str:
     """Bars and figures side by side."""
-    lines: list[tuple[str, ...]] = []
-
-    def line(size: str, figure: str, measured: float, bar: float | None, least: bool) -> None:
-        bar_text = reached = ""
-        if bar is not None:
-            bar_text = f"{'>=' if least else '<='} {bar}"
-            reached = "yes" if (measured >= bar if least else measured <= bar) else "NO"
-        lines.append((size, figure, bar_text, f"{measured:.2f}", reached))
+    lines: list[Judged] = []
 
     for bar in BARS:
         size = f"{bar.rows} x {bar.labels}"
@@ -143,17 +106,20 @@ def bars_table(measurements: list[Measurement]) -> str:
             if (m.op, m.rows, m.labels) == ("loss", bar.rows, bar.labels)
         }
         ours = us["dldl_fast", 1]
-        line(size, "times faster than eager", us["eager", 1] / ours, bar.eager, True)
-        line(size, "times faster than compile", us["compile", 1] / ours, bar.compile, True)
-        line(size, "time in clones", ours / us["clone", 1], bar.clone, False)
+        lines += [
+            at_least(size, "times faster than eager", us["eager", 1] / ours, bar.eager),
+            at_least(size, "times faster than compile", us["compile", 1] / ours, bar.compile),
+            at_most(size, "time in clones", ours / us["clone", 1], bar.clone),
+        ]
         if ("dldl_fast", 2) in us:
-            line(size, "two threads over one", ours / us["dldl_fast", 2], TWO_THREADS, True)
+            speedup = ours / us["dldl_fast", 2]
+            lines.append(at_least(size, "two threads over one", speedup, TWO_THREADS))
     for m in measurements:
         if m.peak_buffers is not None:
             most = BUFFERS[m.direction] if m.variant == "dldl_fast" else None
             figure = f"N x K buffers, {m.variant} {m.direction}"
-            line(f"{m.rows} x {m.labels}", figure, m.peak_buffers, most, False)
-    return render(["N x K", "figure", "bar", "measured", "reached"], lines)
+            lines.append(at_most(f"{m.rows} x {m.labels}", figure, m.peak_buffers, most))
+    return render(["N x K", *JUDGED_HEADERS], lines)
 
 
 def times_table(measurements: list[Measurement]) -> str:

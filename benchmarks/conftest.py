@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from .cases import Case, Measure, command, dtype_name
+from .cases import Case, Compare, Keep, Measure, command, dtype_name
+from .interleave import interleave
+from .pool_variants import PoolMeasurement, pool_tables
 from .record import Measurement, Run, describe_run, render, with_times
 from .report import report
 from .variants import LOSS_VARIANTS, Direction, Step
 
 collect_ignore = ["plot.py"]  # needs matplotlib
 
-MEASUREMENTS = pytest.StashKey[list[Measurement]]()
+MEASUREMENTS = pytest.StashKey[list[Any]]()
 RUN = pytest.StashKey[Run]()
 
 
@@ -53,8 +56,49 @@ def measure(
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def compare(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Compare:
+    """``compare(contenders, rounds, fill_in)`` times steps that are interleaved.
+
+    Contenders are measurements without their times and the steps that they are of;
+    ``fill_in(measurement, seconds)`` gives what is recorded. What pytest-benchmark sees and shows
+    is the duration of the whole comparison.
+    """
+
+    def run(
+        contenders: Sequence[tuple[Any, Step]],
+        rounds: int,
+        fill_in: Callable[[Any, list[float]], Any],
+    ) -> None:
+        steps = [(blank.threads, step) for blank, step in contenders]
+        times = benchmark.pedantic(interleave, (steps, rounds), rounds=1)
+        for (blank, _), seconds in zip(contenders, times, strict=True):
+            request.config.stash[MEASUREMENTS].append(fill_in(blank, seconds))
+
+    return run
+
+
+@pytest.fixture
+def keep(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Keep:
+    """``keep(measure)`` records what ``measure()`` returns: no time, that of a process at most."""
+
+    def run(measure: Callable[[], object]) -> None:
+        request.config.stash[MEASUREMENTS].append(benchmark.pedantic(measure, rounds=1))
+
+    return run
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--quick``."""
+    parser.addoption(
+        "--quick", action="store_true", help="the same as DLDL_FAST_BENCH=quick in the environment"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Note the machine, before its load is ours, and start the list of measurements."""
+    if config.option.quick:
+        os.environ["DLDL_FAST_BENCH"] = "quick"
     config.stash[RUN] = describe_run(command(config))
     config.stash[MEASUREMENTS] = []
 
@@ -70,16 +114,28 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print GB/s and ratios per group, and append to the CSV (not in smoke mode)."""
-    report(
-        terminalreporter,
+    """Print figures and ratios, and append to the CSV files (not in smoke mode)."""
+
+    def section(
+        kind: type, file: str, title: str, legend: str, table_of: Callable[[list[Any]], str]
+    ) -> None:
+        found = [m for m in config.stash[MEASUREMENTS] if type(m) is kind]
+        report(terminalreporter, title, legend, table_of, found, config.stash[RUN], file)
+
+    section(
+        Measurement,
+        "suite.csv",
         "dldl_fast beside its rivals",
         "us: median of dldl_fast. GB/s: bytes that must move / time (byte model: variants.py).\n"
         "eager .. hl_gauss: how many times faster dldl_fast is. clone: its time in clones.\n",
         summary_table,
-        config.stash[MEASUREMENTS],
-        config.stash[RUN],
-        "suite.csv",
+    )
+    section(
+        PoolMeasurement,
+        "hybrid_pool2d.csv",
+        "hybrid pooling",
+        "Forward and backward, float32, one thread. Byte model: pool_variants.py.\n",
+        pool_tables,
     )
 
 

@@ -17,12 +17,13 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from .variants import DIRECTIONS, LOSS_VARIANTS, Direction, loss_step, make_problem
+from .variants import DIRECTIONS, LOSS_VARIANTS, Direction, Step, loss_step, make_problem
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,14 +37,36 @@ def memory_problem() -> str:
 
 def peak_buffers(variant: str, rows: int, labels: int, direction: Direction) -> float:
     """Peak of one float32 step in a process of its own, in multiples of N*K*4 bytes."""
-    command = [sys.executable, "-m", "benchmarks.memory", variant, str(rows), str(labels)]
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*command, direction], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    arguments = [variant, str(rows), str(labels), direction]
+    return number_of_process("benchmarks.memory", arguments, threads=1)
+
+
+def number_of_process(module: str, arguments: Sequence[str], threads: int) -> float:
+    """The number that a module prints, run in a process whose memory can be measured."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = os.environ | {
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "OMP_NUM_THREADS": str(threads),
+    }
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{' '.join(result.args)} failed:\n{result.stderr}")
-    return float(result.stdout)
+    return float(result.stdout.split()[-1])
+
+
+def resident_bytes() -> int:
+    """The resident set, after what is free was given back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return _status_bytes("VmRSS")
+
+
+def peak_bytes(step: Step) -> int:
+    """The largest resident set during a step."""
+    resident_bytes()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    step()
+    return _status_bytes("VmHWM")
 
 
 def _status_bytes(key: str) -> int:
@@ -59,12 +82,8 @@ def _measure(variant: str, rows: int, labels: int, direction: Direction) -> floa
         loss_step(variant, small, direction)()
         problem = make_problem(rows, labels, torch.float32)
         step = loss_step(variant, problem, direction)
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        before = _status_bytes("VmRSS")
-        step()
-        return (_status_bytes("VmHWM") - before) / (rows * labels * 4)
+        before = resident_bytes()
+        return (peak_bytes(step) - before) / (rows * labels * 4)
 
 
 def main() -> None:

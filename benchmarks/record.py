@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import cpuinfo
 import rich.box
@@ -49,18 +50,22 @@ class Measurement:
         return (self.op, self.direction, self.rows, self.labels, self.dtype, self.threads)
 
 
-def with_times(blank: Measurement, seconds: Sequence[float], bytes_min: int) -> Measurement:
+def with_quantiles(blank: Any, seconds: Sequence[float]) -> Any:
     """Fill in the time of single calls, as quantiles 20, 50 and 80."""
-    middle = median(seconds)
-    fifths = quantiles(seconds, n=5, method="inclusive")
+    fifths = quantiles(seconds, n=5, method="inclusive") if len(seconds) > 1 else seconds * 4
     return dataclasses.replace(
         blank,
         calls=len(seconds),
-        median_us=round(middle * 1e6, 2),
+        median_us=round(median(seconds) * 1e6, 2),
         q20_us=round(fifths[0] * 1e6, 2),
         q80_us=round(fifths[3] * 1e6, 2),
-        gb_per_s=round(bytes_min / middle * 1e-9, 3),
     )
+
+
+def with_times(blank: Any, seconds: Sequence[float], bytes_min: int) -> Any:
+    """The same, and the bytes that must move over the median."""
+    gb_per_s = round(bytes_min / median(seconds) * 1e-9, 3)
+    return dataclasses.replace(with_quantiles(blank, seconds), gb_per_s=gb_per_s)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def describe_run(command: str) -> Run:
     )
 
 
-def append_csv(path: Path, run: Run, measurements: Sequence[Measurement]) -> None:
+def append_csv(path: Path, run: Run, measurements: Sequence[Any]) -> None:
     """Add the measurements to a CSV, one line each; a new file gets its header first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fields = (*dataclasses.fields(run), *dataclasses.fields(measurements[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -160,11 +161,29 @@ def test_choices(layout: str, kernel_size: int, bits: int) -> None:
     want = [sum(bit << i for i, bit in enumerate(kept[b : b + 8])) for b in range(0, len(kept), 8)]
     assert choices.tolist() == want
     assert torch.ops.dldl_fast.hybrid_pool2d(x, kernel_size, False)[1] is None
-    tensors: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: tensors.append(t) or t, lambda t: t):
-        hybrid_pool2d(x.requires_grad_(), kernel_size)
+    tensors = kept_for_backward(lambda x: hybrid_pool2d(x, kernel_size), x)
     assert [t.dtype for t in tensors] == [torch.uint8]
     assert sum(t.numel() for t in tensors) == len(want)
+
+
+def kept_for_backward(pool: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
+    tensors: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: tensors.append(t) or t, lambda t: t):
+        pool(x.detach().requires_grad_())
+    return tensors
+
+
+@needs_cpp
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("plane", [14, 7, 28])
+def test_kept_bytes_beside_the_indices_of_eager(plane: int, layout: str) -> None:
+    """At most a twelfth of the int64 indices that max_pool2d keeps."""
+    x = LAYOUTS[layout](torch.randn(2, 32, plane, plane))
+    ours = kept_for_backward(hybrid_pool2d, x)
+    eager = kept_for_backward(lambda x: F.max_pool2d(x, 2).mean((2, 3)), x)
+    indices = [t for t in eager if t.dtype == torch.int64]
+    assert len(indices) == 1
+    assert 12 * sum(t.nbytes for t in ours) <= indices[0].nbytes
 
 
 def test_gradcheck(backend: str) -> None:

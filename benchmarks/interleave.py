@@ -1,0 +1,61 @@
+"""Variants timed side by side: short blocks of calls in an order drawn anew in every round."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+
+import torch
+
+from .variants import Step
+
+BLOCK_SECONDS = 0.03
+# The caches do not remember what was before such a call: neither it nor its block needs warming up.
+LONG_SECONDS = 0.3
+
+
+def interleave(steps: Sequence[tuple[int, Step]], rounds: int) -> list[list[float]]:
+    """Time steps so that a change of the machine's speed meets all of them alike.
+
+    Args:
+        steps: number of threads and step of each variant.
+        rounds: blocks of about 30 ms, or of one call, per variant.
+
+    Returns:
+        Seconds of every counted call, per variant. The first call of a block is not counted, except
+        where a call takes longer than 0.3 s.
+    """
+    before = torch.get_num_threads()
+    calls = [_calls_per_block(*step) for step in steps]
+    seconds: list[list[float]] = [[] for _ in steps]
+    order = list(range(len(steps)))
+    generator = random.Random(0)
+    for _ in range(rounds):
+        generator.shuffle(order)
+        for i in order:
+            threads, step = steps[i]
+            torch.set_num_threads(threads)
+            if calls[i]:
+                step()
+            for _ in range(max(1, calls[i])):
+                seconds[i].append(_seconds(step))
+    torch.set_num_threads(before)
+    return seconds
+
+
+def _calls_per_block(threads: int, step: Step) -> int:
+    """Counted calls of a block after one that is not; 0 for a long step, which has one alone."""
+    torch.set_num_threads(threads)
+    step()  # compiles, and loads the libraries
+    for _ in range(3):
+        last = _seconds(step)
+        if last > LONG_SECONDS:
+            return 0
+    return max(1, int(BLOCK_SECONDS / last))
+
+
+def _seconds(step: Step) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
