@@ -1,0 +1,54 @@
+"""The networks of the paper's Tables 2 and 3, with the sizes and times that it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from dldl_fast.labels import label_grid
+from dldl_fast.models import VGG16, ResNet50, ThinAgeNet, ThinAttNet, TinyAgeNet, TinyAttNet
+from dldl_fast.models.label_distribution_net import LabelDistributionNet
+from dldl_fast.models.thin_age_net import SCUT_FBP
+
+
+class PaperNetwork(NamedTuple):
+    """One network and what the paper says about it.
+
+    Args:
+        make: the network, with the label grid that it has in the table.
+        table: of the paper.
+        millions: parameters.
+        milliseconds: forward, 32 images of 224x224, one NVIDIA M40 with cuDNN 5.1.
+        megabytes: on disk, where the paper says it.
+    """
+
+    make: Callable[[], LabelDistributionNet]
+    table: int
+    millions: float
+    milliseconds: float
+    megabytes: float | None = None
+
+
+PAPER = {
+    "VGG16": PaperNetwork(VGG16, 2, 134.6, 133.30),
+    "ResNet50": PaperNetwork(lambda: ResNet50(label_grid(*SCUT_FBP)), 3, 23.6, 108.28),
+    "ThinAgeNet": PaperNetwork(ThinAgeNet, 2, 3.7, 51.05),
+    "TinyAgeNet": PaperNetwork(TinyAgeNet, 2, 0.9, 24.26, 3.8),
+    "ThinAttNet": PaperNetwork(ThinAttNet, 3, 3.7, 51.05),
+    "TinyAttNet": PaperNetwork(TinyAttNet, 3, 0.9, 24.26),
+}
+
+
+def parameters(name: str) -> int:
+    """How many parameters the network of this library has."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in PAPER[name].make().parameters())
+
+
+def bytes_on_disk(name: str, folder: Path) -> int:
+    """What ``save_pretrained`` writes into a folder, weights and configuration."""
+    PAPER[name].make().save_pretrained(folder)
+    return sum(file.stat().st_size for file in folder.iterdir())
