@@ -14,6 +14,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from .cases import Case, Compare, Keep, Measure, command, dtype_name
 from .interleave import interleave
+from .network_tables import network_tables
+from .network_variants import NetworkMeasurement
 from .pool_variants import PoolMeasurement, pool_tables
 from .record import Measurement, Run, describe_run, render, with_times
 from .report import report
@@ -136,6 +138,13 @@ def pytest_terminal_summary(
         "hybrid pooling",
         "Forward and backward, float32, one thread. Byte model: pool_variants.py.\n",
         pool_tables,
+    )
+    section(
+        NetworkMeasurement,
+        "networks.csv",
+        "networks",
+        "Medians of single calls, on all cores; the paper's times are those of an NVIDIA M40.\n",
+        network_tables,
     )
 
 
