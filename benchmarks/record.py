@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 import cpuinfo
 import rich.box
@@ -24,6 +24,7 @@ import dldl_fast
 from .variants import kernel_problem
 
 RESULTS = Path(__file__).parent / "results"
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,35 @@ def append_csv(path: Path, run: Run, measurements: Sequence[Any]) -> None:
         if new:
             writer.writeheader()
         writer.writerows(dataclasses.asdict(run) | dataclasses.asdict(m) for m in measurements)
+
+
+def read_newest_run(path: Path, kind: type[M]) -> tuple[dict[str, str], list[M]]:
+    """The last run in a CSV: its columns about the machine, and its measurements.
+
+    Raises:
+        SystemExit: if there is no such file, or nothing in it.
+    """
+    if not path.exists():
+        raise SystemExit(f"there is no {path}: run the benchmarks first, see benchmarks/README.md")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise SystemExit(f"{path} holds no measurements")
+    last = max(row["date"] for row in rows)
+    types = get_type_hints(kind)
+    measurements = [
+        kind(**{name: _parse(row[name], types[name]) for name in types})
+        for row in rows
+        if row["date"] == last
+    ]
+    run = next(row for row in rows if row["date"] == last)
+    return {field.name: run[field.name] for field in dataclasses.fields(Run)}, measurements
+
+
+def _parse(text: str, kind: Any) -> Any:
+    if kind in (int, float, str):
+        return kind(text)
+    return float(text) if text else None  # float | None
 
 
 def render(headers: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
