@@ -24,11 +24,15 @@ def interleave(steps: Sequence[tuple[int, Step]], rounds: int) -> list[list[floa
 
     Returns:
         Seconds of every counted call, per variant. The first call of a block is not counted, except
-        where a call takes longer than 0.3 s.
+        where a call takes longer than 0.3 s; the call that shows this is counted too.
     """
     before = torch.get_num_threads()
-    calls = [_calls_per_block(*step) for step in steps]
-    seconds: list[list[float]] = [[] for _ in steps]
+    calls, seconds = [], []
+    for threads, step in steps:
+        torch.set_num_threads(threads)
+        in_block, counted = _calls_of_block(step)
+        calls.append(in_block)
+        seconds.append(counted)
     order = list(range(len(steps)))
     generator = random.Random(0)
     for _ in range(rounds):
@@ -44,15 +48,14 @@ def interleave(steps: Sequence[tuple[int, Step]], rounds: int) -> list[list[floa
     return seconds
 
 
-def _calls_per_block(threads: int, step: Step) -> int:
-    """Counted calls of a block after one that is not; 0 for a long step, which has one alone."""
-    torch.set_num_threads(threads)
+def _calls_of_block(step: Step) -> tuple[int, list[float]]:
+    """Counted calls of a block after one that is not, and none yet; 0 and one for a long step."""
     step()  # compiles, and loads the libraries
     for _ in range(3):
         last = _seconds(step)
         if last > LONG_SECONDS:
-            return 0
-    return max(1, int(BLOCK_SECONDS / last))
+            return 0, [last]
+    return max(1, int(BLOCK_SECONDS / last)), []
 
 
 def _seconds(step: Step) -> float:

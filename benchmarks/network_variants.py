@@ -76,6 +76,8 @@ def forward_contenders(batch: int, size: int, path: str, folder: Path) -> list[C
     the same path in the best precision, so that what their ratios compare are the networks.
     """
     images = make_images(batch, size)
+    # With all 32 the choice alone would take minutes.
+    example = images[:8]
     threads = torch.get_num_threads()
     contenders: list[Contender] = []
 
@@ -85,22 +87,22 @@ def forward_contenders(batch: int, size: int, path: str, folder: Path) -> list[C
 
     thin = make_network(TIMED_ALONE)
     for precision in precisions():
-        fast = optimize(thin, images, path=path, precision=precision)
+        fast = optimize(thin, example, path=path, precision=precision)
         add(TIMED_ALONE, "optimised", precision, fast, fast.path)
         if path == "auto" and not skip_reason("compile"):
-            alone = optimize(thin, images, path="compile", precision=precision)
+            alone = optimize(thin, example, path="compile", precision=precision)
             add(TIMED_ALONE, "torch alone", precision, alone, alone.path)
     # The last one, in the best precision.
     taken, best = fast.path, fast.precision
-    for name, run, precision in rivals(thin, images, folder):
-        verify(thin, run, images, precision)
+    for name, run, precision in rivals(thin, example, folder):
+        verify(thin, run, example, precision)
         add(TIMED_ALONE, name, precision, run)
     add(TIMED_ALONE, "eager", "float32", thin)
     for name in NETWORKS:
         if name != TIMED_ALONE:
             network = make_network(name)
             add(name, "eager", "float32", network)
-            fast = optimize(network, images, path=taken, precision=best)
+            fast = optimize(network, example, path=taken, precision=best)
             add(name, "optimised", best, fast, fast.path)
     return contenders
 
@@ -115,12 +117,12 @@ def forward_step(run: Run, images: Tensor) -> Step:
     return step
 
 
-def rivals(model: nn.Module, images: Tensor, folder: Path) -> Iterator[tuple[str, Run, str]]:
+def rivals(model: nn.Module, example: Tensor, folder: Path) -> Iterator[tuple[str, Run, str]]:
     """The exported model in the other programs that are installed, called as in their manuals."""
     if PATHS["onnxruntime"].missing() and PATHS["openvino"].missing():
         return
     file = folder / "model.onnx"
-    export_onnx(model, file, images)
+    export_onnx(model, file, example)
     if not PATHS["onnxruntime"].missing():
         yield "onnxruntime", _onnxruntime(file), "float32"
     if not PATHS["openvino"].missing():

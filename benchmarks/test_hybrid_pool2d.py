@@ -23,7 +23,7 @@ ROUNDS = {"all": 40, "quick": 20, "smoke": 2}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", SHAPES[: 1 if mode() == "smoke" else None], ids=shape_name)
+@pytest.mark.parametrize("shape", SHAPES if mode() == "all" else SHAPES[:1], ids=shape_name)
 def test_hybrid_pool2d(shape: tuple[int, ...], layout: str, compare: Compare) -> None:
     """All variants of one problem, interleaved."""
     if reason := skip_reason("dldl_fast"):

@@ -27,7 +27,7 @@ def gpu_cases() -> list[GpuCase]:
     """The cases of the present mode, equal sizes side by side (they share their inputs)."""
     if mode() == "smoke":
         return [(128, 101, torch.float32)]
-    if mode() == "bars":
+    if mode() == "quick":
         return [(bar.rows, bar.labels, torch.float32) for bar in BARS]
     rows, labels = (128, 1024, 8192, 65536), (16, 101, 401, 1024)
     return list(product(rows, labels, (torch.float32, torch.bfloat16)))
