@@ -24,8 +24,8 @@ from .network_variants import (
 from .record import with_quantiles
 from .variants import skip_reason
 
-# Images, size, rounds; a long step is counted once more than there are rounds. A batch of 32 is that
-# of the paper's tables; a round of it takes half a minute on two cores.
+# Images, size, rounds; a long step is counted once more than that. A batch of 32 is that of the
+# paper's tables; a round of it takes half a minute on two cores.
 FORWARD = {
     "all": [(32, 224, 2), (1, 224, 10)],
     "quick": [(4, 224, 2)],
