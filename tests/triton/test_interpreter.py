@@ -19,15 +19,7 @@ pytestmark = [
     ),
 ]
 
-FILES = [
-    "autograd",
-    "bad_input",
-    "compile",
-    "expectation",
-    "extreme_input",
-    "hybrid_pool2d",
-    "layouts",
-]
+FILES = ["autograd", "bad_input", "compile", "expectation", "extreme_input", "layouts"]
 # What is said of the CPU kernels alone: memory, the order of checks, the type of an error in a
 # graph. And gradcheck, which calls the kernel too often for an interpreter.
 NOT_THESE = [
