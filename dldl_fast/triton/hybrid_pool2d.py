@@ -16,7 +16,7 @@ from dldl_fast.triton.tiles import device_of
 _WINDOWS = 256
 _CHANNELS, _WINDOWS_OF_CHANNEL = 32, 16
 # Of a program of the gradient.
-_VALUES = 1024
+_VALUES = 512
 # Beyond it places within a plane or an image are counted in 64 bits.
 _MAX_INT32 = 2**31 - 2 * _VALUES
 
