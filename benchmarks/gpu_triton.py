@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
+import pytest
 from torch import Tensor
-from triton.runtime.jit import JITFunction
 
 from dldl_fast.options import LossOptions
 from dldl_fast.triton.expectation import expectation, expectation_backward
@@ -76,9 +75,7 @@ class TritonLaunchers:
         self._call(hybrid_pool2d_backward, *arguments)
 
     def _call(self, op: Callable[..., Any], *arguments: Any) -> None:
-        def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
-            self._ptx.run(kernel, *args, grid=grid, **kwargs)
-
         self._ptx.launches.clear()
-        with patch.object(JITFunction, "run", run):
+        with pytest.MonkeyPatch.context() as patch:
+            self._ptx.install(patch)
             op(*arguments)

@@ -12,12 +12,10 @@ from torch import Tensor
 from dldl_fast import backends, ops, reference
 from dldl_fast.labels import as_label_grid, on_device, uniform_step
 from dldl_fast.options import KINDS, LossOptions
+from dldl_fast.schema import MAX_KERNEL_SIZE
 
 _ROW_DTYPES = (torch.float32, torch.float64)
 _LOGITS_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-MAX_KERNEL_SIZE = 65536
-"""Height and width of a window of hybrid pooling: its choice has 32 bits."""
 
 
 class LossTerms(NamedTuple):

@@ -62,9 +62,18 @@ class Ops(NamedTuple):
     hybrid_pool2d_backward: Any
 
 
+MAX_KERNEL_SIZE = 65536
+"""Height and width of a window of hybrid pooling: its choice has 32 bits."""
+
+
 def choice_bits(kernel_size: int) -> int:
     """Bits that hold the choice of a window, a number below kernel_size^2."""
     return next(bits for bits in (2, 4, 8, 16, 32) if kernel_size**2 <= 2**bits)
+
+
+def choice_bytes(n_windows: int, kernel_size: int) -> int:
+    """Bytes of the choices of all windows."""
+    return (n_windows * choice_bits(kernel_size) + 7) // 8
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -146,7 +155,7 @@ def _register_shapes(namespace: str) -> None:
     def _(x: Tensor, kernel_size: int, needs_grad: bool) -> tuple[Tensor, Tensor | None]:
         n, c, height, width = x.shape
         windows = n * c * (height // kernel_size) * (width // kernel_size)
-        n_bytes = (windows * choice_bits(kernel_size) + 7) // 8
+        n_bytes = choice_bytes(windows, kernel_size)
         choices = x.new_empty((n_bytes,), dtype=torch.uint8) if needs_grad else None
         return x.new_empty((n, c)), choices
 

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dldl_fast.schema import choice_bits, is_channels_last
+from dldl_fast.schema import MAX_KERNEL_SIZE, choice_bits, choice_bytes, is_channels_last
 from dldl_fast.triton.tiles import device_of
 
 # Of a program, which is one warp: sums over windows are made by shuffles.
@@ -272,7 +272,7 @@ def hybrid_pool2d(x: Tensor, kernel_size: int, needs_grad: bool) -> tuple[Tensor
     pooled = x.new_empty(n, c)
     choices = None
     if needs_grad:
-        choices = x.new_empty((n * c * n_windows * bits + 7) // 8, dtype=torch.uint8)
+        choices = x.new_empty(choice_bytes(n * c * n_windows, kernel_size), dtype=torch.uint8)
     if n * c == 0:
         return pooled, choices
     per_byte = max(1, 8 // bits)
@@ -313,7 +313,7 @@ def hybrid_pool2d_backward(
     _check_sizes(height, width, kernel_size)
     bits = choice_bits(kernel_size)
     windows = n * c * (height // kernel_size) * (width // kernel_size)
-    n_bytes = (windows * bits + 7) // 8
+    n_bytes = choice_bytes(windows, kernel_size)
     if choices.dtype != torch.uint8 or choices.shape != (n_bytes,):
         raise ValueError(
             f"choices must be a uint8 tensor of shape [{n_bytes}], "
@@ -334,10 +334,10 @@ def hybrid_pool2d_backward(
 
 def _check_sizes(height: int, width: int, kernel_size: int) -> None:
     """Windows of a direct call of the op; the public function checks them before."""
-    if not 1 <= kernel_size <= min(height, width, 65536):
+    if not 1 <= kernel_size <= min(height, width, MAX_KERNEL_SIZE):
         raise ValueError(
-            f"kernel_size must be in [1, 65536] and at most height and width, got {kernel_size} "
-            f"for {height} x {width}"
+            f"kernel_size must be in [1, {MAX_KERNEL_SIZE}] and at most height and width, "
+            f"got {kernel_size} for {height} x {width}"
         )
 
 

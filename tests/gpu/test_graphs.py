@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,17 @@ def captured(step: Callable[[], tuple[Tensor, ...]]) -> tuple[torch.cuda.CUDAGra
     return graph, list(results)
 
 
+def assert_replays(step: Callable[[], tuple[Tensor, ...]], change: Callable[[], Any]) -> None:
+    """A graph of the step gives what the step gives, whenever its inputs have changed."""
+    graph, results = captured(step)
+    for _ in range(3):
+        with torch.no_grad():
+            change()
+        graph.replay()
+        for got, want in zip(results, step(), strict=True):
+            assert torch.equal(got, want)
+
+
 @pytest.mark.parametrize("n_labels", [101, 1030])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -45,15 +57,12 @@ def test_forward_and_backward(
         (grad,) = torch.autograd.grad((3 * loss).sum(), x)
         return loss.detach(), grad
 
-    graph, results = captured(step)
-    for _ in range(3):
-        with torch.no_grad():
-            x.normal_()
-            y.uniform_(0, n_labels - 1)
-            weight.uniform_()
-        graph.replay()
-        for got, want in zip(results, step(), strict=True):
-            assert torch.equal(got, want)
+    def change() -> None:
+        x.normal_()
+        y.uniform_(0, n_labels - 1)
+        weight.uniform_()
+
+    assert_replays(step, change)
 
 
 def test_backward_into_grad(backend: str) -> None:
@@ -68,13 +77,7 @@ def test_backward_into_grad(backend: str) -> None:
         assert x.grad is not None
         return loss.detach(), x.grad
 
-    graph, results = captured(step)
-    for _ in range(3):
-        with torch.no_grad():
-            x.normal_()
-        graph.replay()
-        for got, want in zip(results, step(), strict=True):
-            assert torch.equal(got, want)
+    assert_replays(step, x.normal_)
 
 
 def test_expectation(backend: str) -> None:
@@ -86,12 +89,7 @@ def test_expectation(backend: str) -> None:
         (grad,) = torch.autograd.grad((mean + std).sum(), x)
         return mean.detach(), std.detach(), grad
 
-    graph, results = captured(step)
-    with torch.no_grad():
-        x.normal_()
-    graph.replay()
-    for got, want in zip(results, step(), strict=True):
-        assert torch.equal(got, want)
+    assert_replays(step, x.normal_)
 
 
 def test_make_graphed_callables(backend: str) -> None:

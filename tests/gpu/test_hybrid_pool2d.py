@@ -11,7 +11,7 @@ from torch import Tensor
 from dldl_fast import backends
 from dldl_fast.functional import hybrid_pool2d
 from tests.cases import DTYPES, needs_gpu
-from tests.gpu.test_graphs import captured
+from tests.gpu.test_graphs import assert_replays
 from tests.pool_cases import LARGE_PLANES, LAYOUTS, PROBLEMS, Shape, assert_pooling
 from tests.test_hybrid_pool2d import (  # noqa: F401
     test_backward_twice,
@@ -96,10 +96,4 @@ def test_graph(backend: str, layout: str) -> None:
         (grad,) = torch.autograd.grad(pooled.square().sum(), x)
         return pooled.detach(), grad
 
-    graph, results = captured(step)
-    for _ in range(3):
-        with torch.no_grad():
-            x.normal_()
-        graph.replay()
-        for got, want in zip(results, step(), strict=True):
-            assert torch.equal(got, want)
+    assert_replays(step, x.normal_)

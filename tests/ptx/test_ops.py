@@ -7,16 +7,15 @@ PTX.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
 from torch.utils import cpp_extension
 
 from tests.cases import needs_cpp
+from tests.pytest_process import run_tests
 from tests.simt.launchers import ROOT
 
 pytestmark = needs_cpp
@@ -47,19 +46,9 @@ def test_ops_over_ptx(launchers_library: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     subprocess.run(command, check=True, cwd=ROOT)
 
-    run = subprocess.run(
-        [
-            sys.executable, "tests/ptx/ops_process.py", str(library), str(launchers_library), "-q",
-            "-p", "no:cacheprovider", "-k", f"({' or '.join(THESE)}) and not reference",
-            *(f"tests/test_{name}.py" for name in FILES),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+    printed = run_tests(
+        "tests/ptx/ops_process.py", str(library), str(launchers_library), files=FILES,
+        chosen=f"({' or '.join(THESE)}) and not reference", environment={},
     )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert " passed" in run.stdout
-    n_launches = int(run.stdout.splitlines()[-1].split()[0])
+    n_launches = int(printed.splitlines()[-1].split()[0])
     assert n_launches > 100

@@ -19,7 +19,7 @@ from torch import Tensor
 from dldl_fast import reference
 from dldl_fast.labels import uniform_step
 from dldl_fast.options import LossOptions
-from dldl_fast.schema import Ops, choice_bits, is_channels_last
+from dldl_fast.schema import Ops, choice_bytes, is_channels_last
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMT = ROOT / "tests" / "simt"
@@ -284,7 +284,7 @@ class Launchers:
         n, c, height, width = x.shape
         windows = n * c * (height // kernel_size) * (width // kernel_size)
         pooled = torch.full((n, c), torch.nan, dtype=x.dtype)
-        choices = torch.full(((windows * choice_bits(kernel_size) + 7) // 8,), 255).byte()
+        choices = torch.full((choice_bytes(windows, kernel_size),), 255).byte()
         self._call(
             "hybrid_pool2d", c_void_p(self._input(x)), _STORAGES.index(x.dtype), byref(shape),
             c_void_p(self._output(pooled)), c_void_p(self._output(choices)) if needs_grad else None,

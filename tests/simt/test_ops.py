@@ -6,9 +6,7 @@ device, its stream and the runtime are stand-ins. The tests are those of the CPU
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -16,7 +14,8 @@ import pytest
 from torch.utils import cpp_extension
 
 from tests.cases import needs_cpp
-from tests.simt.launchers import ROOT, compile_command, compiler
+from tests.pytest_process import run_tests
+from tests.simt.launchers import compile_command, compiler
 
 pytestmark = needs_cpp
 
@@ -38,17 +37,7 @@ def test_ops_on_the_cpu(tmp_path: Path) -> None:
     command = compile_command(*sources, output=library, flags=[*flags, *include, *link])
     subprocess.run([*command, "-x", "none", "-lc10", "-ltorch", "-ltorch_cpu"], check=True)
 
-    run = subprocess.run(
-        [
-            sys.executable, "tests/simt/ops_process.py", str(library), "-q",
-            "-p", "no:cacheprovider", "-k", NOT_THESE, *(f"tests/test_{name}.py" for name in FILES),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert run.stdout.startswith("no CUDA: run thread by thread on the CPU\n")
-    assert " passed" in run.stdout
+    printed = run_tests(
+        "tests/simt/ops_process.py", str(library), files=FILES, chosen=NOT_THESE, environment={}
+    )
+    assert printed.startswith("no CUDA: run thread by thread on the CPU\n")

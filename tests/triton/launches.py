@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from triton import knobs
@@ -54,6 +55,14 @@ class PtxLaunches:
     def counters(self) -> dict[str, ptx.Counters]:
         """What the launches counted, by kernel."""
         return {launch.kernel: launch.counters for launch in self.launches}
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Take launches from now on, until the patch is undone."""
+
+        def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+            self.run(kernel, *args, grid=grid, **kwargs)
+
+        patch.setattr(JITFunction, "run", run)
 
     def run(self, kernel: JITFunction, *args: Any, grid: Any, **kwargs: Any) -> None:
         """Compile for these arguments, interpret, and write the outputs back."""

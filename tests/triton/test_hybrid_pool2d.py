@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,13 +24,6 @@ class Launchers:
     pool_backward = staticmethod(hybrid_pool2d_backward)
 
 
-def use(launches: PtxLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
-        launches.run(kernel, *args, grid=grid, **kwargs)
-
-    monkeypatch.setattr(jit.JITFunction, "run", run)
-
-
 @pytest.fixture(scope="module")
 def ptx_launches() -> PtxLaunches:
     return PtxLaunches()
@@ -39,7 +31,7 @@ def ptx_launches() -> PtxLaunches:
 
 @pytest.fixture
 def launches(ptx_launches: PtxLaunches, monkeypatch: pytest.MonkeyPatch) -> PtxLaunches:
-    use(ptx_launches, monkeypatch)
+    ptx_launches.install(monkeypatch)
     ptx_launches.launches.clear()
     return ptx_launches
 
@@ -87,7 +79,7 @@ def test_later_architectures(
     architecture: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their code compares bfloat16 in pairs."""
-    use(PtxLaunches(architecture), monkeypatch)
+    PtxLaunches(architecture).install(monkeypatch)
     for layout in LAYOUTS:
         assert_pooling(Launchers, (1, 8, 5, 4), 2, dtype, layout)
 
@@ -117,7 +109,7 @@ def test_arguments_that_a_kernel_would_read_beyond() -> None:
 @pytest.mark.parametrize("architecture", [80, 90, 100])
 def test_no_spills(architecture: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     launches = PtxLaunches(architecture)
-    use(launches, monkeypatch)
+    launches.install(monkeypatch)
     launches.interprets = False
     for shape, layout, dtype in product(
         [(1, 64, 14, 14), (1, 64, 7, 7)], LAYOUTS, [torch.float32, torch.bfloat16]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.cases import needs_cpp
-from tests.simt.launchers import ROOT
+from tests.pytest_process import run_tests
 
 pytestmark = [
     needs_cpp,
@@ -43,16 +40,7 @@ POOLING = [
     ids=["rows", "pooling"],
 )
 def test_ops_by_the_interpreter(files: list[str], chosen: str) -> None:
-    run = subprocess.run(
-        [
-            sys.executable, "tests/triton/interpreter_process.py", "-q", "-p", "no:cacheprovider",
-            "-k", chosen, "-W", "ignore", *(f"tests/test_{name}.py" for name in files),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+    run_tests(
+        "tests/triton/interpreter_process.py", "-W", "ignore", files=files, chosen=chosen,
+        environment={"TRITON_INTERPRET": "1"},
     )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert " passed" in run.stdout

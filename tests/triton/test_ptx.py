@@ -42,11 +42,7 @@ def use(launches: PtxLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.OPS, "cpp", ops.triton_ops)
     monkeypatch.setattr(ops, "load_error", None)
     monkeypatch.setattr(functional, "_step_for", lambda logits, grid: uniform_step(grid))
-
-    def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
-        launches.run(kernel, *args, grid=grid, **kwargs)
-
-    monkeypatch.setattr(jit.JITFunction, "run", run)
+    launches.install(monkeypatch)
 
 
 @pytest.fixture
