@@ -22,12 +22,6 @@ class BitWriter {
     waiting_ >>= 32;
     n_waiting_ -= 32;
   }
-  // The first `count` of 64 bits.
-  DLDL_FAST_MEMBER void append_word(uint64_t bits, int count) {
-    bits &= ~uint64_t{0} >> (64 - count);
-    append(static_cast<uint32_t>(bits), count < 32 ? count : 32);
-    if (count > 32) append(static_cast<uint32_t>(bits >> 32), count - 32);
-  }
   void finish() {
     for (; n_waiting_ > 0; n_waiting_ -= 8) {
       *to_++ = static_cast<uint8_t>(waiting_);
@@ -43,41 +37,32 @@ class BitWriter {
 
 class BitReader {
  public:
-  DLDL_FAST_MEMBER BitReader(const uint8_t* from, int64_t bytes) : from_(from), left_(bytes) {}
+  DLDL_FAST_MEMBER BitReader(const uint8_t* from, int64_t bytes) : from_(from), bytes_(bytes) {}
 
   // The next `count` bits, at most 32; bits above them are arbitrary.
   DLDL_FAST_MEMBER uint32_t next(int count) {
-    if (n_waiting_ < count) refill();
-    const auto bits = static_cast<uint32_t>(waiting_);
-    waiting_ >>= count;
-    n_waiting_ -= count;
-    return bits;
-  }
-  // The same for up to 64.
-  DLDL_FAST_MEMBER uint64_t next_word(int count) {
-    const uint64_t low = next(count < 32 ? count : 32);
-    return count > 32 ? low | static_cast<uint64_t>(next(count - 32)) << 32 : low;
+    const int64_t first = bit_ >> 3;
+    uint64_t word;
+    if (bytes_ - first >= static_cast<int64_t>(sizeof(word))) {
+      std::memcpy(&word, from_ + first, sizeof(word));
+    } else {
+      word = last_word(from_ + first, bytes_ - first);
+    }
+    word >>= bit_ & 7;
+    bit_ += count;
+    return static_cast<uint32_t>(word);
   }
 
  private:
-  DLDL_FAST_MEMBER void refill() {
-    uint32_t more = 0;
-    const int n = left_ < 4 ? static_cast<int>(left_) : 4;
-    if (n == 4) {
-      std::memcpy(&more, from_, sizeof(more));
-    } else {
-      for (int i = 0; i < n; ++i) more |= static_cast<uint32_t>(from_[i]) << (8 * i);
-    }
-    from_ += n;
-    left_ -= n;
-    waiting_ |= static_cast<uint64_t>(more) << n_waiting_;
-    n_waiting_ += 32;
+  DLDL_FAST_OUTLINE uint64_t last_word(const uint8_t* from, int64_t bytes) {
+    uint64_t word = 0;
+    for (int64_t i = 0; i < bytes; ++i) word |= static_cast<uint64_t>(from[i]) << (8 * i);
+    return word;
   }
 
   const uint8_t* from_;
-  int64_t left_;
-  uint64_t waiting_ = 0;
-  int n_waiting_ = 0;
+  int64_t bytes_;
+  int64_t bit_ = 0;
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Hybrid pooling: the mean over windows of their maxima (Section 3.4), and its gradient.
 //
 // Of equal values the first one of a window is its choice, of several NaN the last one, as in
-// torch's max_pool2d. With channels last, W channels of a window are compared at a time; else W
-// columns of a row where the kernel size is 2, and one window at a time where it is not.
+// torch's max_pool2d. With channels last, W channels of a window are compared at a time; else
+// windows side by side where the kernel size is 2, and one at a time where it is not.
 #pragma once
 
 #include "cpu/choice_bits.h"
@@ -28,39 +28,49 @@ struct Largest {
 // Bit i of the result is the sign of lane i.
 template <int W>
 DLDL_FAST_INLINE uint32_t signs(Int<W> v) {
-#if DLDL_FAST_LANES == 8 && !defined(DLDL_FAST_NO_INTRINSICS)
-  return static_cast<uint32_t>(_mm256_movemask_ps((__m256)v));
-#elif DLDL_FAST_LANES == 16 && !defined(DLDL_FAST_NO_INTRINSICS)
-  return _mm512_movepi32_mask((__m512i)v);
-#else
+#if DLDL_FAST_LANES == 16 && !defined(DLDL_FAST_NO_INTRINSICS)
+  if constexpr (W == 16) return _mm512_movepi32_mask((__m512i)v);
+#endif
   int32_t lanes[W];
   std::memcpy(lanes, &v, sizeof(v));
   uint32_t bits = 0;
   for (int i = 0; i < W; ++i) bits |= (static_cast<uint32_t>(lanes[i]) >> 31) << i;
   return bits;
-#endif
 }
 
-// Choices 0 to 3 of all lanes, in 2 bits each.
-template <int W>
-DLDL_FAST_INLINE uint32_t two_bits_each(Int<W> choice) {
-#if DLDL_FAST_LANES == 8 && !defined(DLDL_FAST_NO_INTRINSICS)
-  // 16 bits a lane, and of the low and the high ones a byte each, in turn: lanes 0 to 3 in the
-  // lower half of the register, 4 to 7 in the upper one.
-  const __m256i words = _mm256_packs_epi32((__m256i)(choice << 31), (__m256i)(choice << 30));
-  const __m256i order = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(1, 9, 3, 11, 5, 13, 7, 15, -1, -1, -1, -1, -1, -1, -1, -1));
-  const auto bits = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_shuffle_epi8(words, order)));
-  return (bits & 0xff) | bits >> 8;
-#else
+// In which lanes windows are: one after another, or as `every_other` leaves them.
+enum class Order { kStraight, kEveryOther };
+
+// Bits 2 i and 2 i + 1 of the result are the signs of window i in `low` and in `high`.
+template <int W, Order kOrder>
+DLDL_FAST_INLINE uint32_t signs_in_turn(Int<W> low, Int<W> high) {
+#if DLDL_FAST_LANES >= 8 && !defined(DLDL_FAST_NO_INTRINSICS)
+  if constexpr (W == 8) {
+    // 16 bits a lane, four of `low` beside four of `high` in each half of the register; of the
+    // upper bytes, one for each window and sign, those of one half go where the other's do not.
+    const __m256i words = _mm256_packs_epi32((__m256i)low, (__m256i)high);
+    const __m256i order =
+        kOrder == Order::kStraight
+            ? _mm256_setr_epi8(1, 9, 3, 11, 5, 13, 7, 15, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                               -1, -1, -1, -1, -1, -1, -1, -1, 1, 9, 3, 11, 5, 13, 7, 15)
+            : _mm256_setr_epi8(1, 9, 3, 11, -1, -1, -1, -1, 5, 13, 7, 15, -1, -1, -1, -1,  //
+                               -1, -1, -1, -1, 1, 9, 3, 11, -1, -1, -1, -1, 5, 13, 7, 15);
+    const auto bits =
+        static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_shuffle_epi8(words, order)));
+    return (bits | bits >> 16) & 0xffff;
+  }
+#endif
   const auto spread = [](uint32_t bits) {  // bit i to bit 2 i
     bits = (bits | bits << 8) & 0x00ff00ff;
     bits = (bits | bits << 4) & 0x0f0f0f0f;
     bits = (bits | bits << 2) & 0x33333333;
     return (bits | bits << 1) & 0x55555555;
   };
-  return spread(signs<W>(choice << 31)) | spread(signs<W>(choice << 30)) << 1;
-#endif
+  const uint32_t bits = spread(signs<W>(low)) | spread(signs<W>(high)) << 1;
+  if constexpr (W == 8 && kOrder == Order::kEveryOther) {  // windows 0, 1, 4, 5, 2, 3, 6, 7
+    return (bits & 0xf00f) | (bits & 0x00f0) << 4 | (bits & 0x0f00) >> 4;
+  }
+  return bits;
 }
 
 // Choices of the first n_windows lanes.
@@ -70,7 +80,8 @@ DLDL_FAST_INLINE void append_choices(BitWriter& writer, Int<W> choice, int n_win
   if constexpr (W > 1) {
     if (choice_bits == 2) {
       const uint32_t fresh = ~0u >> (32 - 2 * n_windows);
-      return writer.append(two_bits_each<W>(choice) & fresh, 2 * n_windows);
+      const uint32_t bits = signs_in_turn<W, Order::kStraight>(choice << 31, choice << 30);
+      return writer.append(bits & fresh, 2 * n_windows);
     }
   }
   int32_t lanes[W];
@@ -129,91 +140,67 @@ DLDL_FAST_INLINE int lanes_from(int64_t first, int64_t count) {
   return static_cast<int>(count - first < W ? count - first : W);
 }
 
-// A word has a bit for each of so many columns of windows of 2 x 2: of several rows, one after
-// another, or of a part of one row.
-constexpr int kWord = 64;
-constexpr uint64_t kEven = 0x5555555555555555;
-
-// Choices of windows, 2 bits each, from the columns that equal the largest value of their window,
-// in the upper and in the lower row.
-DLDL_FAST_INLINE uint64_t choices_of_columns(uint64_t upper, uint64_t lower) {
-  const uint64_t in_lower = ~(upper | upper >> 1) & kEven;
-  const uint64_t in_odd = ((in_lower & ~lower) | (~in_lower & ~upper)) & kEven;
-  return in_odd | in_lower << 1;
-}
-
-// The reverse: the columns that are chosen.
-DLDL_FAST_INLINE void columns_of_choices(uint64_t choices, uint64_t& upper, uint64_t& lower) {
-  const uint64_t in_lower = choices >> 1 & kEven, in_odd = choices & kEven;
-  const uint64_t columns = (~in_odd & kEven) | in_odd << 1;
-  lower = columns & (in_lower | in_lower << 1);
-  upper = columns & ~lower;
-}
-
-// Neighbouring lanes trade places.
+// Windows of 2 x 2 side by side are compared as many at a time. More lanes would be left empty by
+// the rows of the small planes that networks end in.
 template <int W>
-DLDL_FAST_INLINE Float<W> swap_neighbours(Float<W> v) {
-#if DLDL_FAST_LANES == 4
-  return DLDL_FAST_SHUFFLE(v, v, 1, 0, 3, 2);
-#elif DLDL_FAST_LANES == 8
-  return DLDL_FAST_SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
-#elif DLDL_FAST_LANES == 16
-  return DLDL_FAST_SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-#else
-  return v;
-#endif
+constexpr int kPairLanes = W < 8 ? W : 8;
+
+// The even lanes of a and b, or with kOdd the odd ones: for W = 8 in the order 0, 2, 8, 10 of both,
+// then 4, 6, 12, 14, which takes one instruction.
+template <int W, int kOdd>
+DLDL_FAST_INLINE Float<W> every_other(Float<W> a, Float<W> b) {
+  static_assert(W == 4 || W == 8);
+  if constexpr (W == 4) {
+    return DLDL_FAST_SHUFFLE(a, b, kOdd, kOdd + 2, kOdd + 4, kOdd + 6);
+  } else {
+    return DLDL_FAST_SHUFFLE(a, b, kOdd, kOdd + 2, kOdd + 8, kOdd + 10, kOdd + 4, kOdd + 6,
+                             kOdd + 12, kOdd + 14);
+  }
 }
 
-// Sum of the maxima of one plane with windows of 2 x 2 that holds no NaN, else NaN.
+// Sum of the maxima of one plane with windows of 2 x 2 that holds no NaN, else NaN; also where
+// values of both signs are infinite, or add up to it.
 // `load_columns` gets W values from a pointer on, whether or not they all belong to its row.
-template <class T, int W, class Load>
+template <class T, int W, bool kKeeps, class Load>
 DLDL_FAST_INLINE float pool_pairs(const T* plane, const PoolShape& shape, BitWriter* writer,
                                   const Load& load_columns) {
   using V = Float<W>;
-  const int64_t n_rows = shape.out_height(), n_columns = 2 * shape.out_width();
+  const int64_t n_rows = shape.out_height(), n_columns = shape.out_width();
   const int64_t width = shape.width;
-  const int64_t rows_per_word = n_columns < kWord ? kWord / n_columns : 1;
-  const bool keeps = writer != nullptr;
-  BitWriter choices = keeps ? *writer : BitWriter(nullptr);
-  V total{}, rest{};  // of whole vectors, and of those that a row ends in
-  Int<W> nan{};
-  for (int64_t row0 = 0; row0 < n_rows; row0 += rows_per_word) {
-    const int rows =
-        static_cast<int>(n_rows - row0 < rows_per_word ? n_rows - row0 : rows_per_word);
+  BitWriter choices = kKeeps ? *writer : BitWriter(nullptr);
+  // The lanes that hold windows in the vector that a row ends in.
+  const V first_column = every_other<W, 0>(iota<float, W>(), iota<float, W>() + W);
+  const Int<W> is_window = first_column < static_cast<float>(2 * (n_columns % W));
+  V total{}, passed_over{};
+  for (int64_t i = 0; i < n_rows; ++i) {
     // A sum of its own for each row keeps the rounding of large planes small.
     V sum{};
-    for (int64_t first = 0; first < n_columns; first += kWord) {
-      const int n = lanes_from<kWord>(first, n_columns);
-      uint64_t in_upper = 0, in_lower = 0;
-      for (int r = 0; r < rows; ++r) {
-        const T* upper = plane + 2 * (row0 + r) * width + first;
-        for (int j = 0; j < n; j += W) {
-          const V a = load_columns(upper + j), b = load_columns(upper + width + j);
-          const V larger = max(a, b);
-          const V largest = max(larger, swap_neighbours<W>(larger));
-          nan |= b != b;  // one in a stays in the sum
-          uint32_t columns = ~0u;
-          if (n - j < W) {
-            columns >>= 32 - (n - j);
-            rest += largest;
-          } else {
-            sum += largest;
-          }
-          if (keeps) {
-            const int at = r * n + j;
-            in_upper |= static_cast<uint64_t>(signs<W>(a == largest) & columns) << at;
-            in_lower |= static_cast<uint64_t>(signs<W>(b == largest) & columns) << at;
-          }
-        }
+    for (int64_t j = 0; j < n_columns; j += W) {
+      const T *upper = plane + 2 * (i * width + j), *lower = upper + width;
+      const V a0 = load_columns(upper), a1 = load_columns(upper + W);
+      const V b0 = load_columns(lower), b1 = load_columns(lower + W);
+      const V a_even = every_other<W, 0>(a0, a1), a_odd = every_other<W, 1>(a0, a1);
+      const V b_even = every_other<W, 0>(b0, b1), b_odd = every_other<W, 1>(b0, b1);
+      const V a = max(a_even, a_odd), b = max(b_even, b_odd);
+      const V largest = max(a, b);
+      passed_over += a_odd + b_odd + b;  // a NaN that max ignores stays in their sum
+      const int n = lanes_from<W>(j, n_columns);
+      if (n < W) {
+        sum += is_window ? largest : V{};
+      } else {
+        sum += largest;
       }
-      if (keeps) choices.append_word(choices_of_columns(in_upper, in_lower), rows * n);
+      if constexpr (kKeeps) {
+        const Int<W> in_lower = a < b;
+        const Int<W> in_odd = (in_lower ? b_even : a_even) < largest;
+        const uint32_t fresh = ~0u >> (32 - 2 * n);
+        choices.append(signs_in_turn<W, Order::kEveryOther>(in_odd, in_lower) & fresh, 2 * n);
+      }
     }
     total += sum;
   }
-  if (keeps) *writer = choices;
-  total += iota<float, W>() < static_cast<float>(n_columns % W) ? rest : V{};
-  // Each window was counted in both of its columns.
-  return signs<W>(nan) == 0 ? lane_sum<float, W>(total) * 0.5f : bit_cast<float>(0x7fc00000);
+  if constexpr (kKeeps) *writer = choices;
+  return lane_sum<float, W>(total + (passed_over != passed_over ? passed_over : V{}));
 }
 
 // The same for windows of any size.
@@ -242,24 +229,39 @@ A pool_windows(const T* plane, const PoolShape& shape, BitWriter* writer) {
   return total;
 }
 
-// No value from `end` on is read.
-template <class T, class A, int W>
+// Sum of the maxima of one plane. No value from `end` on is read.
+template <class T, class A, int W, bool kKeeps>
 DLDL_FAST_INLINE A plane_sum(const T* plane, const T* end, const PoolShape& shape,
                              BitWriter* writer) {
   if constexpr (W > 1) {
     if (shape.kernel_size == 2) {
-      const BitWriter before = writer == nullptr ? BitWriter(nullptr) : *writer;
-      const bool is_inside = end - plane >= shape.height * shape.width + W;
+      const BitWriter before = kKeeps ? *writer : BitWriter(nullptr);
+      constexpr int P = kPairLanes<W>;
+      const bool is_inside = end - plane >= shape.height * shape.width + 2 * P;
       const A sum =
-          is_inside ? pool_pairs<T, W>(plane, shape, writer,
-                                       [](const T* p) DLDL_FAST_LAMBDA { return load<W>(p); })
-                    : pool_pairs<T, W>(plane, shape, writer,
-                                       [&](const T* p) { return load_up_to<A, W>(p, end - p); });
+          is_inside
+              ? pool_pairs<T, P, kKeeps>(plane, shape, writer,
+                                         [](const T* p) DLDL_FAST_LAMBDA { return load<P>(p); })
+              : pool_pairs<T, P, kKeeps>(plane, shape, writer,
+                                         [&](const T* p) { return load_up_to<A, P>(p, end - p); });
       if (sum == sum) return sum;
-      if (writer != nullptr) *writer = before;
+      if constexpr (kKeeps) *writer = before;
     }
   }
   return pool_windows<T, A>(plane, shape, writer);
+}
+
+// Means of planes [begin, end).
+template <class T, class A, int W, bool kKeeps>
+void pool_planes(const PoolShape& shape, const T* x, int64_t begin, int64_t end, T* pooled,
+                 BitWriter* writer) {
+  const int64_t size = shape.height * shape.width;
+  const A n_windows = static_cast<A>(shape.windows_of_plane());
+  const T* x_end = x + shape.images * shape.channels * size;
+  for (int64_t p = begin; p < end; ++p) {
+    const A sum = plane_sum<T, A, W, kKeeps>(x + p * size, x_end, shape, writer);
+    store<1>(pooled + p, sum / n_windows);
+  }
 }
 
 // Images [begin, end) with their channels last. `memory` holds two values a channel.
@@ -318,15 +320,6 @@ void pool_images(const PoolShape& shape, const T* x, int64_t begin, int64_t end,
   if (keeps) *writer = choices;
 }
 
-// Asks for values that are read soon; a hint, also where nothing is.
-template <class T>
-DLDL_FAST_INLINE void prefetch(const T* p, int64_t count) {
-#if defined(__GNUC__)
-  constexpr int64_t kLine = 64 / sizeof(T);
-  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(p + i);
-#endif
-}
-
 // Planes [begin, end), or images of them with their channels last. Choices go to `choices`, unless
 // that is null, from the first bit of its byte on. The loops work on copies of writer, reader and
 // sizes: what has an address may change with every vector that is stored.
@@ -339,15 +332,10 @@ void hybrid_pool2d_range(const PoolShape& shape, const void* given_x, int64_t be
   BitWriter* writer = choices == nullptr ? nullptr : &held;
   if (shape.channels_last) {
     pool_images<T, A, W>(shape, x, begin, end, pooled, writer, static_cast<A*>(memory));
+  } else if (writer != nullptr) {
+    pool_planes<T, A, W, true>(shape, x, begin, end, pooled, writer);
   } else {
-    const int64_t size = shape.height * shape.width;
-    const A n_windows = static_cast<A>(shape.windows_of_plane());
-    const T* x_end = x + shape.images * shape.channels * size;
-    for (int64_t p = begin; p < end; ++p) {
-      const T* plane = x + p * size;
-      prefetch(plane + 4 * size, size);
-      store<1>(pooled + p, plane_sum<T, A, W>(plane, x_end, shape, writer) / n_windows);
-    }
+    pool_planes<T, A, W, false>(shape, x, begin, end, pooled, writer);
   }
   held.finish();
 }
@@ -357,54 +345,47 @@ DLDL_FAST_INLINE void set_zero(T* begin, const T* end) {
   std::memset(begin, 0, sizeof(T) * static_cast<size_t>(end - begin));
 }
 
+// Columns whose windows' choices are read at a time, one bit a column.
+constexpr int kWord = 32;
+
 // Gradient of one plane with windows of 2 x 2. `store(p, v, n)` puts n of W values at p, or more
 // where what comes behind them is stored later.
 template <class T, int W, class Store>
-DLDL_FAST_INLINE void spread_pairs(T* plane, const PoolShape& shape, float grad, BitReader& reader,
-                                   const Store& store_columns) {
+DLDL_FAST_INLINE void spread_pairs(T* plane, const PoolShape& shape, float grad,
+                                   BitReader& given_reader, const Store& store_columns) {
   using V = Float<W>;
-  BitReader choices = reader;
-  // One bit a lane, for each of the vectors that half a word is for.
-  constexpr int kHalf = kWord / 2, kVectors = kHalf / W;
-  Int<W> bits[kVectors];
-  for (int v = 0; v < kVectors; ++v) {
-    uint32_t lanes[W];
-    for (int i = 0; i < W; ++i) lanes[i] = 1u << (v * W + i);
-    bits[v] = bit_cast<Int<W>>(lanes);
-  }
-  const V value = broadcast<float, W>(grad);
-  const auto store_row = [&](T* to, int n, uint64_t chosen) DLDL_FAST_LAMBDA {
-    for (int half = 0; half < n; half += kHalf) {
-      const Int<W> columns = Int<W>{} + static_cast<int32_t>(chosen >> half);
-      for (int v = 0; v < kVectors && half + v * W < n; ++v) {
-        const int j = half + v * W;
-        store_columns(to + j, (columns & bits[v]) == bits[v] ? value : V{}, n - j);
-      }
-    }
-  };
+  BitReader reader = given_reader;
   const int64_t n_rows = shape.out_height(), n_columns = 2 * shape.out_width();
   const int64_t width = shape.width;
-  const int64_t rows_per_word = n_columns < kWord ? kWord / n_columns : 1;
-  for (int64_t row0 = 0; row0 < n_rows; row0 += rows_per_word) {
-    const int rows =
-        static_cast<int>(n_rows - row0 < rows_per_word ? n_rows - row0 : rows_per_word);
+  // Of the choices that W columns share, lane i has its own one, here 0 or 1, in the upper row.
+  int32_t masks[W], numbers[W];
+  for (int i = 0; i < W; ++i) {
+    masks[i] = 3 << i / 2 * 2;
+    numbers[i] = i % 2 << i / 2 * 2;
+  }
+  const Int<W> mask = bit_cast<Int<W>>(masks), in_upper = bit_cast<Int<W>>(numbers);
+  const Int<W> in_lower = in_upper | (mask & (mask << 1));
+  const V value = broadcast<float, W>(grad);
+  for (int64_t i = 0; i < n_rows; ++i) {
+    T* to = plane + 2 * i * width;
     for (int64_t first = 0; first < n_columns; first += kWord) {
       const int n = lanes_from<kWord>(first, n_columns);
-      uint64_t upper, lower;
-      columns_of_choices(choices.next_word(rows * n), upper, lower);
-      T* to = plane + 2 * row0 * width + first;
-      for (int r = 0; r < rows; ++r) {
-        store_row(to, n, upper);
-        store_row(to + width, n, lower);
-        if (first + n + 1 == width) to[n] = to[width + n] = T{};
-        to += 2 * width;
-        upper >>= n % kWord;
-        lower >>= n % kWord;
-      }
+      const auto choices = Vector<uint32_t, W>{} + reader.next(n);
+      const auto store_row = [&](T* row, Int<W> chosen) DLDL_FAST_LAMBDA {
+        auto rest = choices;
+        for (int j = 0; j < n; j += W) {
+          const Int<W> choice = bit_cast<Int<W>>(rest) & mask;
+          store_columns(row + first + j, choice == chosen ? value : V{}, n - j);
+          rest >>= W;
+        }
+      };
+      store_row(to, in_upper);
+      store_row(to + width, in_lower);
     }
+    if (n_columns < width) to[n_columns] = to[width + n_columns] = T{};
   }
-  set_zero(plane + 2 * n_rows * width, plane + shape.height * width);
-  reader = choices;
+  if (2 * n_rows < shape.height) set_zero(plane + 2 * n_rows * width, plane + shape.height * width);
+  given_reader = reader;
 }
 
 // The same for windows of any size.
@@ -491,14 +472,15 @@ void hybrid_pool2d_backward_range(const PoolShape& shape, const void* given_grad
     const A grad = load<1>(grad_pooled + p) / n_windows;
     T* plane = grad_x + p * size;
     if constexpr (W > 1) {
+      constexpr int P = kPairLanes<W>;
       if (shape.kernel_size == 2) {
-        const bool may_pass = p + 1 < end && size >= W && 2 * shape.out_width() <= kWord;
+        const bool may_pass = p + 1 < end && size >= P && shape.width <= kWord;
         if (may_pass) {
-          spread_pairs<T, W>(plane, shape, grad, reader,
-                             [](T* to, Float<W> v, int) DLDL_FAST_LAMBDA { store<W>(to, v); });
+          spread_pairs<T, P>(plane, shape, grad, reader,
+                             [](T* to, Float<P> v, int) DLDL_FAST_LAMBDA { store<P>(to, v); });
         } else {
-          spread_pairs<T, W>(plane, shape, grad, reader,
-                             [](T* to, Float<W> v, int n) { store_up_to<A, W>(to, v, n); });
+          spread_pairs<T, P>(plane, shape, grad, reader,
+                             [](T* to, Float<P> v, int n) { store_up_to<A, P>(to, v, n); });
         }
         continue;
       }

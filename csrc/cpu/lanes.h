@@ -176,7 +176,7 @@ DLDL_FAST_INLINE Vector<A, W> load_scaled(const T* p, double scale) {
   return bit_cast<Vector<A, W>>(values);
 }
 
-#if DLDL_FAST_LANES == 8 && !defined(DLDL_FAST_NO_INTRINSICS)
+#if DLDL_FAST_LANES >= 8 && !defined(DLDL_FAST_NO_INTRINSICS)
 template <>
 DLDL_FAST_MEMBER Float<8> load<8>(const Half* p) {
   return (Float<8>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -185,7 +185,8 @@ template <>
 DLDL_FAST_MEMBER void store<8>(Half* p, Float<8> v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, 0));
 }
-#elif DLDL_FAST_LANES == 16 && !defined(DLDL_FAST_NO_INTRINSICS)
+#endif
+#if DLDL_FAST_LANES == 16 && !defined(DLDL_FAST_NO_INTRINSICS)
 template <>
 DLDL_FAST_MEMBER Float<16> load<16>(const Half* p) {
   return (Float<16>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
