@@ -253,7 +253,7 @@ def ranking_to_distribution(probabilities: Tensor) -> Tensor:
         TypeError: if it is not a floating-point tensor.
         ValueError: if the probabilities lie outside [0, 1] or increase along the labels, which
             those of independent classifiers may: ``torch.cummin(probabilities, -1).values`` are
-            the largest that do not, and nowhere above them.
+            the largest values that do not increase and nowhere exceed them.
 
     Source:
         Inverse of Eq. 6.

@@ -31,6 +31,24 @@ def env() -> None:
 
 
 @app.command()
+def encodings(
+    out: Annotated[
+        Path,
+        typer.Option(help="Picture to write: .png, .svg or .pdf.", dir_okay=False),
+    ] = Path("encodings.png"),
+) -> None:
+    """Draw the encodings of an age of 50: p.d.f., c.d.f. and ranking code (the paper's Fig. 2)."""
+    from dldl_fast.cli.encodings import draw_encodings
+
+    try:
+        draw_encodings(out)
+    except (ImportError, ValueError, OSError) as error:
+        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from None
+    Console().print(f"Figure in {escape(str(out))}", highlight=False)
+
+
+@app.command()
 def train(
     data: Annotated[
         str,
