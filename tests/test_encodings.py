@@ -58,6 +58,14 @@ def test_cdf_differentiates_also_at_the_labels() -> None:
     torch.autograd.gradcheck(lambda y, s: cdf(y, [0, 2, 3, 7], s), (y, sigma))
 
 
+def test_cdf_of_sigma_0_is_flat() -> None:
+    y = torch.tensor([2.0, 3.3], requires_grad=True)
+    sigma = torch.zeros(2, requires_grad=True)
+    cdf(y, [0, 2, 3, 7], sigma).sum().backward()
+    assert y.grad is not None and y.grad.tolist() == [0, 0]
+    assert sigma.grad is not None and sigma.grad.tolist() == [0, 0]
+
+
 def test_eq_3_the_code_is_where_more_than_half_of_the_mass_lies_above() -> None:
     labels = bent_grid(12)
     y = torch.cat([labels, (labels[1:] + labels[:-1]) / 2, labels[:1] - 1, labels[-1:] + 1])
@@ -171,6 +179,12 @@ def test_softmax_of_this_dtype_is_a_distribution(dtype: torch.dtype) -> None:
     p = (3 * torch.randn(50, 401)).to(dtype).softmax(-1)
     cumulative_to_distribution(distribution_to_cumulative(p))
     ranking_to_distribution(distribution_to_ranking(p))
+
+
+def test_rounding_makes_no_negative_probability() -> None:
+    c = torch.tensor([0.5, 0.5 - 1e-5, 1.0])
+    assert cumulative_to_distribution(c)[1] == 0
+    assert ranking_to_distribution(1 - c[:-1])[1] == 0
 
 
 def test_two_labels_and_no_rows() -> None:

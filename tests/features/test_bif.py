@@ -85,6 +85,18 @@ def test_dimension_is_that_of_the_paper() -> None:
     assert N_ORIENTATIONS == 8
 
 
+def test_bands_are_those_of_2009() -> None:
+    """Size, sigma and wavelength of both filters, and the cell."""
+    assert [(*band.scales[0], *band.scales[1], band.cell) for band in BANDS] == [
+        (5, 2.0, 2.5, 7, 2.8, 3.5, 6),
+        (9, 3.6, 4.6, 11, 4.5, 5.6, 8),
+        (13, 5.4, 6.8, 15, 6.3, 7.9, 10),
+        (17, 7.3, 9.1, 19, 8.2, 10.3, 12),
+        (21, 9.2, 11.5, 23, 10.2, 12.7, 14),
+        (25, 11.3, 14.1, 27, 12.3, 15.4, 16),
+    ]
+
+
 def test_filters_have_mean_0_and_length_1() -> None:
     for band in BANDS:
         for scale in band.scales:
