@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from dldl_fast.baselines import BFGSLDL, OHRank
 from dldl_fast.estimators import DLDLRegressor, LabelDistributionRegressor
 
-ESTIMATORS = [OHRank(), BFGSLDL(C=1.0), DLDLRegressor((32,), epochs=15, learning_rate=0.01)]
+ESTIMATORS = [OHRank(), BFGSLDL(), DLDLRegressor((32,), epochs=15, learning_rate=0.01)]
 X = np.random.RandomState(0).randn(30, 3)
 Y = np.repeat([1.0, 2.0, 4.0], 10)
 
