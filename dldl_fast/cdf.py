@@ -29,8 +29,8 @@ def inverse(cdf: Tensor, labels: Tensor, q: Tensor) -> Tensor:
         tensor([2., 2., 4., 4.])
     """
     rounding = len(labels) * torch.finfo(cdf.dtype).eps
-    at_most = (q.to(cdf) - rounding).clamp_min(rounding)
-    at_most = at_most.expand(*cdf.shape[:-1], len(q)).contiguous()
-    index = torch.searchsorted(cdf.contiguous(), at_most, right=True)
+    at_least = (q.to(cdf) - rounding).clamp_min(rounding)
+    at_least = at_least.expand(*cdf.shape[:-1], len(q)).contiguous()
+    index = torch.searchsorted(cdf.contiguous(), at_least)
     found = labels[index.clamp_max(len(labels) - 1)]
     return torch.where(cdf[..., -1:].isnan(), torch.nan, found).movedim(-1, 0)

@@ -64,7 +64,7 @@ def merge_comoments(parts: Tensor) -> Tensor:
     total = count.sum()
     near = means[count.argmax()]
     mean = near + (weight * (means - near)).sum(0) / total.clamp_min(1)
-    off = torch.where(weight > 0, means - mean, 0.0)
+    off = means - mean
     between = torch.stack([off[:, 0].square(), off[:, 1].square(), off[:, 0] * off[:, 1]], -1)
     return torch.cat([total.unsqueeze(0), mean, (sums + weight * between).sum(0)])
 

@@ -50,7 +50,7 @@ def test_a_line_gives_no_more_than_one():
 
 @pytest.mark.parametrize("value", [0.1, 1e9 / 3, 0.0])
 def test_constant_input_is_nan_with_a_warning(value):
-    varied, constant = torch.rand(1001), torch.full((1001,), value)
+    varied, constant = torch.rand(1001), torch.full((1001,), value, dtype=torch.float64)
     with pytest.warns(UserWarning, match="pearson: prediction is constant"):
         assert pearson(constant, varied).isnan()
     with pytest.warns(UserWarning, match="pearson: target is constant"):

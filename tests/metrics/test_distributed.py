@@ -33,7 +33,7 @@ def test_every_process_gets_what_all_rows_give(tmp_path: Path) -> None:
     ]  # fmt: skip
     try:
         for process in processes:
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors[-4000:]
     finally:
         for process in processes:

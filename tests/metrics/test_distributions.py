@@ -145,6 +145,12 @@ def test_exactly_calibrated_predictions_have_no_error_however_coarse_the_grid():
         assert calibration_error(rows, off_label, range(len(p))).item() < 1e-15
 
 
+def test_a_label_without_probability_is_no_jump():
+    p = torch.tensor([[0.5, 0.0, 0.5]])
+    shares = calibration_rows(p, torch.ones(1), range(3))
+    assert shares.tolist() == [[0.0] * 49 + [1.0] * 50]  # from 0.50 on
+
+
 def test_calibration_tells_overconfident_predictions_from_calibrated_ones():
     rows, labels = 4000, torch.arange(21, dtype=torch.float64)
     logits = -0.5 * ((labels - 4 - 12 * torch.rand(rows, 1)) / 2) ** 2
