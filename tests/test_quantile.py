@@ -79,6 +79,13 @@ def test_leading_dimensions_and_layouts() -> None:
     assert functional.quantile(logits, range(11), []).shape == (0, 3, 4)
 
 
+def test_nothing_is_made_on_the_default_device() -> None:
+    logits = torch.randn(3, 5)
+    with torch.device("meta"):
+        found = functional.quantile(logits, range(5), [0.1, 0.5])
+    assert torch.equal(found, functional.quantile(logits, range(5), [0.1, 0.5]))
+
+
 def test_labels_near_a_million_and_no_gradient() -> None:
     logits = torch.randn(8, 31, requires_grad=True)
     labels = torch.arange(31, dtype=torch.float64)

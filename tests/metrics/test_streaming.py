@@ -99,6 +99,17 @@ def test_casts_of_a_model_around_it_change_nothing(case: Case) -> None:
     close(model.metric.compute(), whole(case))
 
 
+@EVERY
+def test_nothing_is_made_on_the_default_device(case: Case) -> None:
+    """The rows say where to compute, wherever tensors are made otherwise."""
+    metric, arguments = case.make(), [ROWS[name] for name in case.arguments]
+    with torch.device("meta"):
+        metric.update(*arguments)
+        values = case.function(*arguments), metric.compute()
+    for value in values:
+        close(value, whole(case))
+
+
 def test_a_collection_keeps_metrics_apart_that_agree_in_the_first_batch() -> None:
     """It would let two of them share their states, had these the same names."""
     collection = torchmetrics.MetricCollection(
