@@ -16,7 +16,7 @@ from dldl_fast.options import KINDS, LossOptions
 from dldl_fast.schema import MAX_KERNEL_SIZE
 
 _ROW_DTYPES = (torch.float32, torch.float64)
-_LOGITS_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+LOGITS_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class LossTerms(NamedTuple):
@@ -143,11 +143,11 @@ def apply_loss(
     if target is None and target_distribution is None:
         raise ValueError("target is missing: give target [...] or target_distribution [..., K]")
     if target is not None:
-        target = _rows("target", target, logits, lead)
+        target = as_rows("target", target, logits, lead)
     if isinstance(sigma, Tensor):
-        sigma = _rows("sigma", sigma, logits, lead)
+        sigma = as_rows("sigma", sigma, logits, lead)
     if weight is not None:
-        weight = _rows("weight", weight, logits, lead)
+        weight = as_rows("weight", weight, logits, lead)
     if target_distribution is not None:
         _check_row_tensor("target_distribution", target_distribution, logits, logits.shape)
         target_distribution = target_distribution.reshape(-1, n_labels)
@@ -360,7 +360,7 @@ def hybrid_pool2d(x: Tensor, kernel_size: int = 2, *, backend: str = "auto") -> 
 def _check_pooled(x: Tensor, kernel_size: int) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor, got {type(x).__name__}")
-    if x.dtype not in _LOGITS_DTYPES:
+    if x.dtype not in LOGITS_DTYPES:
         raise TypeError(f"x must be float32, float64, bfloat16 or float16, got {x.dtype}")
     check_kernel_size(kernel_size)
     if x.dim() != 4 or x.shape[2] < kernel_size or x.shape[3] < kernel_size:
@@ -412,7 +412,7 @@ def _beside(logits: Tensor, grid: Tensor) -> Tensor:
 def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:
     if not isinstance(logits, Tensor):
         raise TypeError(f"logits must be a tensor, got {type(logits).__name__}")
-    if logits.dtype not in _LOGITS_DTYPES:
+    if logits.dtype not in LOGITS_DTYPES:
         raise TypeError(f"logits must be float32, float64, bfloat16 or float16, got {logits.dtype}")
     shape = logits.shape
     if len(shape) == 0 or shape[-1] != n_labels:
@@ -423,7 +423,7 @@ def _check_logits(logits: Tensor, n_labels: int) -> torch.Size:
     return shape[:-1]
 
 
-def _rows(name: str, value: Tensor, logits: Tensor, lead: torch.Size) -> Tensor:
+def as_rows(name: str, value: Tensor, logits: Tensor, lead: torch.Size) -> Tensor:
     """Check a per-row argument and return it as float32 or float64 [N]."""
     # What needs nothing done comes first, in few steps: with small batches they are what costs.
     if (

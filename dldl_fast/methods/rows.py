@@ -1,0 +1,77 @@
+"""Rows of a batch for the losses in plain torch, treated as the fused loss treats its own."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dldl_fast.functional import as_rows
+from dldl_fast.labels import on_device
+from dldl_fast.options import LossOptions
+from dldl_fast.reference import accumulation_dtype
+from dldl_fast.value_checks import bad_rows, raises
+
+
+class Rows(NamedTuple):
+    """Checked rows; those that are bad or left out hold numbers that can be computed with."""
+
+    outputs: Tensor
+    """[N, M] in float32, or float64 for float64 outputs."""
+    target: Tensor
+    """[N], float32 or float64."""
+    weight: Tensor | None
+    """[N] in the dtype of the outputs; None if all rows count alike."""
+    bad: Tensor | None
+    """[N], True where the loss is NaN; None where a bad row raises."""
+
+
+def check_rows(
+    outputs: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    labels: Tensor,
+    options: LossOptions,
+) -> Rows:
+    """Check and flatten the arguments of a loss; outputs have been checked.
+
+    Raises:
+        ValueError: naming the argument, and the first bad row and what it holds.
+        TypeError: for arguments that are not real-valued tensors.
+    """
+    lead = outputs.shape[:-1]
+    y = as_rows("target", target, outputs, lead)
+    w = None if weight is None else as_rows("weight", weight, outputs, lead)
+    x = outputs.reshape(-1, outputs.shape[-1]).to(accumulation_dtype(outputs))
+    labels = on_device(labels, outputs.device)
+    if options.ignore_nan:
+        ignored = torch.isnan(y)
+        y = torch.where(ignored, labels[0].to(y.dtype), y)
+        w = torch.where(ignored, 0.0, torch.ones_like(y) if w is None else w)
+
+    ones = torch.ones(len(y), dtype=labels.dtype, device=labels.device)
+    weights = ones if w is None else w.to(labels.dtype)
+    bad: Tensor | None = bad_rows(y.to(labels.dtype), ones, weights, None, labels, options)
+    assert bad is not None  # for the type checker
+    if raises(options, bad):
+        bad = None
+    else:
+        y = torch.where(bad, labels[0].to(y.dtype), y)
+    if options.out_of_range == "clamp":
+        y = y.clamp(labels[0].to(y.dtype), labels[-1].to(y.dtype))
+    if w is not None:
+        w = w.to(x.dtype)
+        x = torch.where((w == 0).unsqueeze(-1), 0.0, x)
+    return Rows(x, y, w, bad)
+
+
+def weighted_mean(loss: Tensor, rows: Rows, count: Tensor | None = None) -> Tensor:
+    """sum(w loss) / sum(w count) over rows [N]; count is 1 where none is given."""
+    if rows.bad is not None:
+        loss = loss * torch.where(rows.bad, math.nan, 1.0).to(loss.dtype)
+    if rows.weight is None:
+        return loss.sum() / (max(1, len(loss)) if count is None else count.sum().clamp(min=1))
+    total = (rows.weight if count is None else rows.weight * count).sum()
+    return (rows.weight * loss).sum() / torch.where(total == 0, 1.0, total)
