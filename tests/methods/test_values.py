@@ -115,12 +115,25 @@ def test_a_method_is_a_module_that_is_its_loss(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ranking", "or-cnn", "coral", "corn"])
-def test_targets_in_float32_count_as_the_labels_that_they_are(name: str) -> None:
-    # In float64, float32's 1.7 is greater than the label 1.7.
-    method = make_method(name, GRIDS["tenths"])
-    outputs = outputs_of(method, 10)
-    exact = method.loss(outputs, method.labels[:-1])
-    assert torch.equal(method.loss(outputs, method.labels[:-1].float()), exact)
+def test_targets_do_not_exceed_their_label_by_the_last_digit(name: str) -> None:
+    method = make_method(name, 100 + GRIDS["tenths"])
+    outputs, target = outputs_of(method, 10), method.labels[:-1]
+    exact = method.loss(outputs, target)
+    # In float64, float32's 101.7 is greater than the label 101.7.
+    assert torch.equal(method.loss(outputs, target.float()), exact)
+    assert torch.equal(method.loss(outputs, target.nextafter(target + 1)), exact)
+    assert not torch.equal(method.loss(outputs, target + 1e-3), exact)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_sigma_is_checked_where_there_is_one_and_ignored_elsewhere(name: str) -> None:
+    method = make_method(name, uniform_grid(7))
+    outputs, target = outputs_of(method), targets_on(method.labels, 5)
+    if "sigma" in method.settings:
+        with pytest.raises(ValueError, match="sigma must be finite and >= 0"):
+            method.loss(outputs, target, sigma=-1.0)
+    else:
+        assert torch.equal(method.loss(outputs, target, sigma=-1.0), method.loss(outputs, target))
 
 
 @pytest.mark.parametrize(
