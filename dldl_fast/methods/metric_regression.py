@@ -21,7 +21,8 @@ class _MetricRegression(Method):
         super().__init__(labels, settings)
         self.out_features = 1
         self.options = LossOptions(**settings)
-        self._first, self._last = float(self.labels[0]), float(self.labels[-1])
+        first, last = float(self.labels[0]), float(self.labels[-1])
+        self._middle, self._half = (first + last) / 2, (last - first) / 2
 
     def forward(
         self,
@@ -34,15 +35,14 @@ class _MetricRegression(Method):
         self._check_outputs(outputs)
         rows = check_rows(outputs, target, weight, self.labels, self.options)
         # In float64, so that a grid far from 0 costs no digits.
-        share = (rows.target.double() - self._first) / (self._last - self._first)
-        error = torch.tanh(rows.outputs.squeeze(-1)) - (2 * share - 1).to(rows.outputs.dtype)
+        scaled = ((rows.target.double() - self._middle) / self._half).to(rows.outputs.dtype)
+        error = torch.tanh(rows.outputs.squeeze(-1)) - scaled
         return weighted_mean(error.abs() if self.power == 1 else error.square(), rows)
 
     def decode(self, outputs: Tensor) -> Tensor:
         """Value between the first and the last label that tanh of the output stands for."""
         self._check_outputs(outputs)
-        share = (torch.tanh(outputs.squeeze(-1).double()) + 1) / 2
-        return self._first + share * (self._last - self._first)
+        return self._middle + self._half * torch.tanh(outputs.squeeze(-1).double())
 
 
 class MRL2(_MetricRegression):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import torch
@@ -51,13 +52,11 @@ def check_rows(
         y = torch.where(ignored, labels[0].to(y.dtype), y)
         w = torch.where(ignored, 0.0, torch.ones_like(y) if w is None else w)
 
-    ones = torch.ones(len(y), dtype=labels.dtype, device=labels.device)
-    weights = ones if w is None else w.to(labels.dtype)
-    bad: Tensor | None = bad_rows(y.to(labels.dtype), ones, weights, None, labels, options)
-    assert bad is not None  # for the type checker
-    if raises(options, bad):
-        bad = None
-    else:
+    bad = None
+    if not raises(options, y) or not _all_good(y, w, labels, options):
+        ones = torch.ones(len(y), dtype=labels.dtype, device=labels.device)
+        weights = ones if w is None else w.to(labels.dtype)
+        bad = bad_rows(y.to(labels.dtype), ones, weights, None, labels, options)
         y = torch.where(bad, labels[0].to(y.dtype), y)
     if options.out_of_range == "clamp":
         y = y.clamp(labels[0].to(y.dtype), labels[-1].to(y.dtype))
@@ -67,11 +66,27 @@ def check_rows(
     return Rows(x, y, w, bad)
 
 
+def _all_good(y: Tensor, w: Tensor | None, labels: Tensor, options: LossOptions) -> bool:
+    """Whether no row is bad, in few steps: with small batches `bad_rows` would take most time."""
+    if y.numel() == 0:
+        return True
+    low, high = -sys.float_info.max, sys.float_info.max
+    if options.out_of_range == "error":
+        low, high = float(labels[0]), float(labels[-1])
+    smallest, largest = y.aminmax()  # NaN if there is one
+    if not (low <= smallest.item() and largest.item() <= high):
+        return False
+    if w is None:
+        return True
+    smallest, largest = w.aminmax()
+    return smallest.item() >= 0 and largest.item() <= sys.float_info.max
+
+
 def weighted_mean(loss: Tensor, rows: Rows, count: Tensor | None = None) -> Tensor:
     """sum(w loss) / sum(w count) over rows [N]; count is 1 where none is given."""
     if rows.bad is not None:
         loss = loss * torch.where(rows.bad, math.nan, 1.0).to(loss.dtype)
     if rows.weight is None:
-        return loss.sum() / (max(1, len(loss)) if count is None else count.sum().clamp(min=1))
+        return loss.sum() / (max(1, loss.numel()) if count is None else count.sum().clamp(min=1))
     total = (rows.weight if count is None else rows.weight * count).sum()
     return (rows.weight * loss).sum() / torch.where(total == 0, 1.0, total)

@@ -16,6 +16,11 @@ from dldl_fast.options import LossOptions
 from dldl_fast.reference import accumulation_dtype
 
 
+def _cross_entropy(logits: Tensor, exceeds: Tensor) -> Tensor:
+    """Binary cross-entropy of sigmoid(logits); of infinite logits also, other than torch's."""
+    return -F.logsigmoid(logits * (2.0 * exceeds - 1.0))
+
+
 class _Thresholds(Method):
     settings: ClassVar[tuple[str, ...]] = ROW_SETTINGS
 
@@ -38,8 +43,7 @@ class _Thresholds(Method):
         rows = check_rows(outputs, target, weight, self.labels, self.options)
         # In the dtype of the target: 0.1 in float32 is greater than 0.1 in float64.
         thresholds = on_device(self._thresholds, outputs.device).to(rows.target.dtype)
-        exceeds = (rows.target.unsqueeze(-1) > thresholds).to(rows.outputs.dtype)
-        return self._mean_loss(rows, exceeds)
+        return self._mean_loss(rows, rows.target.unsqueeze(-1) > thresholds)
 
     def decode(self, outputs: Tensor) -> Tensor:
         """The label after as many thresholds as have a probability above 1/2."""
@@ -67,7 +71,7 @@ class _Thresholds(Method):
         return torch.cat([one, greater], -1) - torch.cat([greater, zero], -1)
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        """Loss of the batch; exceeds is [y > l_k], [N, K - 1]."""
+        """Loss of the batch; exceeds is whether y > l_k, [N, K - 1]."""
         raise NotImplementedError
 
     def _logits(self, outputs: Tensor) -> Tensor:
@@ -117,8 +121,7 @@ class Ranking(_Thresholds):
         self.consistent = self.has_distribution = consistent
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        each = F.binary_cross_entropy_with_logits(rows.outputs, exceeds, reduction="none")
-        return weighted_mean(each.mean(-1), rows)
+        return weighted_mean(_cross_entropy(rows.outputs, exceeds).mean(-1), rows)
 
     def _passed(self, outputs: Tensor) -> Tensor:
         logits = self._logits(outputs)
@@ -145,8 +148,7 @@ class ORCNN(Ranking):
     name = "or-cnn"
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        each = F.binary_cross_entropy_with_logits(rows.outputs, exceeds, reduction="none")
-        return weighted_mean(each.sum(-1), rows)
+        return weighted_mean(_cross_entropy(rows.outputs, exceeds).sum(-1), rows)
 
 
 class CORAL(_Thresholds):
@@ -190,9 +192,7 @@ class CORAL(_Thresholds):
         self.bias = nn.Parameter(torch.arange(count, 0, -1) / count)
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        logits = self._logits(rows.outputs)
-        each = F.binary_cross_entropy_with_logits(logits, exceeds, reduction="none")
-        return weighted_mean(each.sum(-1), rows)
+        return weighted_mean(_cross_entropy(self._logits(rows.outputs), exceeds).sum(-1), rows)
 
     def _logits(self, outputs: Tensor) -> Tensor:
         if self.bias.device != outputs.device:
@@ -235,9 +235,7 @@ class CORN(_Thresholds):
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
         learns = torch.cat([torch.ones_like(exceeds[:, :1]), exceeds[:, :-1]], -1)
-        each = F.binary_cross_entropy_with_logits(
-            rows.outputs, exceeds, weight=learns, reduction="none"
-        )
+        each = torch.where(learns, _cross_entropy(rows.outputs, exceeds), 0.0)
         return weighted_mean(each.sum(-1), rows, count=learns.sum(-1))
 
     def _passed(self, outputs: Tensor) -> Tensor:
