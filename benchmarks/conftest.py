@@ -14,6 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from .cases import Case, Compare, Keep, Measure, command, dtype_name
 from .interleave import interleave
+from .method_variants import MethodMeasurement, method_tables
 from .network_tables import network_tables
 from .network_variants import NetworkMeasurement
 from .pool_variants import PoolMeasurement, pool_tables
@@ -138,6 +139,13 @@ def pytest_terminal_summary(
         "hybrid pooling",
         "Forward and backward, float32, one thread. Byte model: pool_variants.py.\n",
         pool_tables,
+    )
+    section(
+        MethodMeasurement,
+        "methods.csv",
+        "methods",
+        "Forward and backward of the losses, float32, one thread.\n",
+        method_tables,
     )
     section(
         NetworkMeasurement,

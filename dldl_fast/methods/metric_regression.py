@@ -36,7 +36,7 @@ class _MetricRegression(Method):
         rows = check_rows(outputs, target, weight, self.labels, self.options)
         # In float64, so that a grid far from 0 costs no digits.
         scaled = ((rows.target.double() - self._middle) / self._half).to(rows.outputs.dtype)
-        error = torch.tanh(rows.outputs.squeeze(-1)) - scaled
+        error = torch.tanh(rows.outputs) - scaled.unsqueeze(-1)
         return weighted_mean(error.abs() if self.power == 1 else error.square(), rows)
 
     def decode(self, outputs: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ def check_rows(
     lead = outputs.shape[:-1]
     y = as_rows("target", target, outputs, lead)
     w = None if weight is None else as_rows("weight", weight, outputs, lead)
-    x = outputs.reshape(-1, outputs.shape[-1]).to(accumulation_dtype(outputs))
+    x = outputs if outputs.dim() == 2 else outputs.reshape(-1, outputs.shape[-1])
+    x = x.to(accumulation_dtype(outputs))
     labels = on_device(labels, outputs.device)
     if options.ignore_nan:
         ignored = torch.isnan(y)
@@ -82,11 +83,12 @@ def _all_good(y: Tensor, w: Tensor | None, labels: Tensor, options: LossOptions)
     return smallest.item() >= 0 and largest.item() <= sys.float_info.max
 
 
-def weighted_mean(loss: Tensor, rows: Rows, count: Tensor | None = None) -> Tensor:
-    """sum(w loss) / sum(w count) over rows [N]; count is 1 where none is given."""
+def weighted_mean(terms: Tensor, rows: Rows, count: Tensor | None = None) -> Tensor:
+    """sum(w L) / sum(w count) where L is a row's sum of terms [N, M]; count [N] is 1 by default."""
     if rows.bad is not None:
-        loss = loss * torch.where(rows.bad, math.nan, 1.0).to(loss.dtype)
+        terms = terms * torch.where(rows.bad, math.nan, 1.0).to(terms.dtype).unsqueeze(-1)
     if rows.weight is None:
-        return loss.sum() / (max(1, loss.numel()) if count is None else count.sum().clamp(min=1))
-    total = (rows.weight if count is None else rows.weight * count).sum()
-    return (rows.weight * loss).sum() / torch.where(total == 0, 1.0, total)
+        total = max(1, terms.shape[0]) if count is None else count.sum().clamp(min=1)
+        return terms.sum() / total
+    weights = (rows.weight if count is None else rows.weight * count).sum()
+    return (rows.weight * terms.sum(-1)).sum() / torch.where(weights == 0, 1.0, weights)

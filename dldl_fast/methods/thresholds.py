@@ -16,9 +16,9 @@ from dldl_fast.options import LossOptions
 from dldl_fast.reference import accumulation_dtype
 
 
-def _cross_entropy(logits: Tensor, exceeds: Tensor) -> Tensor:
-    """Binary cross-entropy of sigmoid(logits); of infinite logits also, other than torch's."""
-    return -F.logsigmoid(logits * (2.0 * exceeds - 1.0))
+def _log_likelihood(logits: Tensor, exceeds: Tensor) -> Tensor:
+    """Negative binary cross-entropy of sigmoid(logits); unlike torch's, of infinite ones too."""
+    return F.logsigmoid(logits * (2.0 * exceeds - 1.0))
 
 
 class _Thresholds(Method):
@@ -71,8 +71,8 @@ class _Thresholds(Method):
         return torch.cat([one, greater], -1) - torch.cat([greater, zero], -1)
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        """Loss of the batch; exceeds is whether y > l_k, [N, K - 1]."""
-        raise NotImplementedError
+        """Loss of the batch, the sum over thresholds; exceeds is whether y > l_k, [N, K - 1]."""
+        return -weighted_mean(_log_likelihood(self._logits(rows.outputs), exceeds), rows)
 
     def _logits(self, outputs: Tensor) -> Tensor:
         """Log-odds of y > l_k, [..., K - 1]."""
@@ -87,7 +87,19 @@ class _Thresholds(Method):
         return F.logsigmoid(self._logits(outputs).cummin(-1).values)
 
 
-class Ranking(_Thresholds):
+class _Classifiers(_Thresholds):
+    settings = ("consistent", *ROW_SETTINGS)
+
+    def __init__(self, labels: Labels, *, consistent: bool = False, **settings: Any) -> None:
+        super().__init__(labels, **settings)
+        self.consistent = self.has_distribution = consistent
+
+    def _passed(self, outputs: Tensor) -> Tensor:
+        logits = self._logits(outputs)
+        return (logits.cummin(-1).values if self.consistent else logits) > 0
+
+
+class Ranking(_Classifiers):
     r"""K - 1 binary classifiers, trained together: ``ranking``.
 
     .. math::
@@ -114,21 +126,12 @@ class Ranking(_Thresholds):
     """
 
     name = "ranking"
-    settings = ("consistent", *ROW_SETTINGS)
-
-    def __init__(self, labels: Labels, *, consistent: bool = False, **settings: Any) -> None:
-        super().__init__(labels, **settings)
-        self.consistent = self.has_distribution = consistent
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        return weighted_mean(_cross_entropy(rows.outputs, exceeds).mean(-1), rows)
-
-    def _passed(self, outputs: Tensor) -> Tensor:
-        logits = self._logits(outputs)
-        return (logits.cummin(-1).values if self.consistent else logits) > 0
+        return super()._mean_loss(rows, exceeds) / self.out_features
 
 
-class ORCNN(Ranking):
+class ORCNN(_Classifiers):
     r"""Ordinal regression with several outputs: ``or-cnn``.
 
     .. math::
@@ -146,9 +149,6 @@ class ORCNN(Ranking):
     """
 
     name = "or-cnn"
-
-    def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        return weighted_mean(_cross_entropy(rows.outputs, exceeds).sum(-1), rows)
 
 
 class CORAL(_Thresholds):
@@ -191,9 +191,6 @@ class CORAL(_Thresholds):
         count = len(self.labels) - 1
         self.bias = nn.Parameter(torch.arange(count, 0, -1) / count)
 
-    def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
-        return weighted_mean(_cross_entropy(self._logits(rows.outputs), exceeds).sum(-1), rows)
-
     def _logits(self, outputs: Tensor) -> Tensor:
         if self.bias.device != outputs.device:
             raise ValueError(
@@ -235,8 +232,8 @@ class CORN(_Thresholds):
 
     def _mean_loss(self, rows: Rows, exceeds: Tensor) -> Tensor:
         learns = torch.cat([torch.ones_like(exceeds[:, :1]), exceeds[:, :-1]], -1)
-        each = torch.where(learns, _cross_entropy(rows.outputs, exceeds), 0.0)
-        return weighted_mean(each.sum(-1), rows, count=learns.sum(-1))
+        terms = torch.where(learns, _log_likelihood(rows.outputs, exceeds), 0.0)
+        return -weighted_mean(terms, rows, count=learns.sum(-1))
 
     def _passed(self, outputs: Tensor) -> Tensor:
         return self._log_greater(outputs) > -math.log(2)
