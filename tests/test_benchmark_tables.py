@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from benchmarks.method_variants import MethodMeasurement, method_tables
 from benchmarks.network_tables import NO_BFLOAT16, network_tables
 from benchmarks.network_variants import NetworkMeasurement
 from benchmarks.pool_variants import PoolMeasurement, pool_tables
@@ -73,3 +74,17 @@ def test_bars_of_pooling():
     assert found["times faster than eager"] == "yes"
     assert found["times faster than compile"] == "NO"
     assert found["time in clones"] == "NO"
+
+
+def test_bars_of_methods():
+    def of(method, variant, microseconds):
+        return with_quantiles(MethodMeasurement(method, variant, 128, 101), [microseconds * 1e-6])
+
+    measured = [of("coral", "dldl_fast", 300.0), of("coral", "coral_pytorch", 330.0)]
+    measured += [of("hl-gauss", "dldl_fast", 500.0), of("hl-gauss", "hl_gauss_pytorch", 450.0)]
+    measured += [of("dex", "dldl_fast", 100.0), of("dex", "torch", 90.0)]
+    found = {
+        line.split()[1]: line.split("|")[-2].strip()
+        for line in method_tables(measured).split("\n\n")[0].splitlines()[2:]
+    }
+    assert found == {"coral": "yes", "hl-gauss": "NO", "dex": ""}

@@ -49,6 +49,7 @@ class Method(nn.Module):
         # Not a buffer: .half() would round the grid.
         self.labels = as_label_grid(labels)
         self.out_features = len(self.labels)
+        self._ends = float(self.labels[0]), float(self.labels[-1])
 
     def loss(
         self,

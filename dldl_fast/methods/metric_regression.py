@@ -21,7 +21,7 @@ class _MetricRegression(Method):
         super().__init__(labels, settings)
         self.out_features = 1
         self.options = LossOptions(**settings)
-        first, last = float(self.labels[0]), float(self.labels[-1])
+        first, last = self._ends
         self._middle, self._half = (first + last) / 2, (last - first) / 2
 
     def forward(
@@ -33,7 +33,7 @@ class _MetricRegression(Method):
     ) -> Tensor:
         """See `Method.loss`; sigma is ignored."""
         self._check_outputs(outputs)
-        rows = check_rows(outputs, target, weight, self.labels, self.options)
+        rows = check_rows(outputs, target, weight, self.labels, self._ends, self.options)
         # In float64, so that a grid far from 0 costs no digits.
         scaled = ((rows.target.double() - self._middle) / self._half).to(rows.outputs.dtype)
         error = torch.tanh(rows.outputs) - scaled.unsqueeze(-1)

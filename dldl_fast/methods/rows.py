@@ -34,9 +34,10 @@ def check_rows(
     target: Tensor,
     weight: Tensor | None,
     labels: Tensor,
+    ends: tuple[float, float],
     options: LossOptions,
 ) -> Rows:
-    """Check and flatten the arguments of a loss; outputs have been checked.
+    """Check and flatten the arguments of a loss; outputs have been checked, ends are the labels'.
 
     Raises:
         ValueError: naming the argument, and the first bad row and what it holds.
@@ -47,33 +48,33 @@ def check_rows(
     w = None if weight is None else as_rows("weight", weight, outputs, lead)
     x = outputs if outputs.dim() == 2 else outputs.reshape(-1, outputs.shape[-1])
     x = x.to(accumulation_dtype(outputs))
-    labels = on_device(labels, outputs.device)
     if options.ignore_nan:
         ignored = torch.isnan(y)
-        y = torch.where(ignored, labels[0].to(y.dtype), y)
-        w = torch.where(ignored, 0.0, torch.ones_like(y) if w is None else w)
+        y = y.masked_fill(ignored, ends[0])
+        w = (torch.ones_like(y) if w is None else w).masked_fill(ignored, 0.0)
 
     bad = None
-    if not raises(options, y) or not _all_good(y, w, labels, options):
+    if not raises(options, y) or not _all_good(y, w, ends, options):
+        labels = on_device(labels, y.device)
         ones = torch.ones(len(y), dtype=labels.dtype, device=labels.device)
         weights = ones if w is None else w.to(labels.dtype)
         bad = bad_rows(y.to(labels.dtype), ones, weights, None, labels, options)
-        y = torch.where(bad, labels[0].to(y.dtype), y)
+        y = y.masked_fill(bad, ends[0])
     if options.out_of_range == "clamp":
-        y = y.clamp(labels[0].to(y.dtype), labels[-1].to(y.dtype))
+        y = y.clamp(ends[0], ends[1])
     if w is not None:
         w = w.to(x.dtype)
         x = torch.where((w == 0).unsqueeze(-1), 0.0, x)
     return Rows(x, y, w, bad)
 
 
-def _all_good(y: Tensor, w: Tensor | None, labels: Tensor, options: LossOptions) -> bool:
+def _all_good(y: Tensor, w: Tensor | None, ends: tuple[float, float], options: LossOptions) -> bool:
     """Whether no row is bad, in few steps: with small batches `bad_rows` would take most time."""
     if y.numel() == 0:
         return True
     low, high = -sys.float_info.max, sys.float_info.max
     if options.out_of_range == "error":
-        low, high = float(labels[0]), float(labels[-1])
+        low, high = ends
     smallest, largest = y.aminmax()  # NaN if there is one
     if not (low <= smallest.item() and largest.item() <= high):
         return False
