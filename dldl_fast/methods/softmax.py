@@ -75,7 +75,7 @@ class DLDLv2(FusedMethod):
         >>> outputs = torch.zeros(8, method.out_features)
         >>> round(method.loss(outputs, torch.full((8,), 30.0)).item(), 4)
         22.503
-        >>> method.decode(outputs)[0].item()
+        >>> round(method.decode(outputs)[0].item(), 4)
         50.0
     """
 
@@ -160,8 +160,9 @@ class DEX(FusedMethod):
         Section 4.5.4, DEX.
 
     Example:
-        >>> DEX(range(101)).loss(torch.zeros(1, 101), torch.tensor([30.2]))  # ln 101
-        tensor(4.6151)
+        >>> loss = DEX(range(101)).loss(torch.zeros(1, 101), torch.tensor([30.2]))
+        >>> round(loss.item(), 4)  # ln 101
+        4.6151
     """
 
     name = "dex"
@@ -183,8 +184,9 @@ class ERL1(FusedMethod):
         Eq. 11; section 4.5.4, ER.
 
     Example:
-        >>> ERL1(range(101)).loss(torch.zeros(1, 101), torch.tensor([53.0]))
-        tensor(3.)
+        >>> loss = ERL1(range(101)).loss(torch.zeros(1, 101), torch.tensor([53.0]))
+        >>> round(loss.item(), 4)
+        3.0
     """
 
     name = "er-l1"
@@ -200,8 +202,9 @@ class ERL2(FusedMethod):
     Arguments are those of `ERL1`.
 
     Example:
-        >>> ERL2(range(101)).loss(torch.zeros(1, 101), torch.tensor([53.0]))
-        tensor(9.)
+        >>> loss = ERL2(range(101)).loss(torch.zeros(1, 101), torch.tensor([53.0]))
+        >>> round(loss.item(), 4)
+        9.0
     """
 
     name = "er-l2"
@@ -223,8 +226,9 @@ class ERSmooth(FusedMethod):
         settings: ``smooth_l1_beta`` (beta, in the unit of the labels, 1), and those of `ERL1`.
 
     Example:
-        >>> ERSmooth(range(101)).loss(torch.zeros(1, 101), torch.tensor([53.0]))
-        tensor(2.5000)
+        >>> loss = ERSmooth(range(101)).loss(torch.zeros(1, 101), torch.tensor([53.0]))
+        >>> round(loss.item(), 4)
+        2.5
     """
 
     name = "er-smooth"
@@ -254,8 +258,9 @@ class HLGauss(FusedMethod):
         Imani and White, Improving Regression Performance with Distributional Losses, ICML 2018.
 
     Example:
-        >>> HLGauss(range(101)).loss(torch.zeros(1, 101), torch.tensor([30.0]))
-        tensor(4.6151)
+        >>> loss = HLGauss(range(101)).loss(torch.zeros(1, 101), torch.tensor([30.0]))
+        >>> round(loss.item(), 4)
+        4.6151
     """
 
     name = "hl-gauss"
@@ -281,8 +286,9 @@ class TwoHot(FusedMethod):
         Li et al., Generalized Focal Loss, NeurIPS 2020, Eq. 6, on any label grid.
 
     Example:
-        >>> TwoHot(range(3)).loss(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([0.25]))
-        tensor(2.1576)
+        >>> loss = TwoHot(range(3)).loss(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([0.25]))
+        >>> round(loss.item(), 4)
+        2.1576
     """
 
     name = "two-hot"
