@@ -15,8 +15,8 @@ namespace dldl_fast {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-inline Storage storage_of(const Tensor& logits) {
-  switch (logits.scalar_type()) {
+inline Storage storage_of(const char* name, const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
     case ScalarType::Float:
       return Storage::kFloat;
     case ScalarType::Double:
@@ -26,7 +26,7 @@ inline Storage storage_of(const Tensor& logits) {
     case ScalarType::Half:
       return Storage::kHalf;
     default:
-      STD_TORCH_CHECK(false, "logits must be float32, float64, bfloat16 or float16");
+      STD_TORCH_CHECK(false, name, " must be float32, float64, bfloat16 or float16");
   }
 }
 

@@ -296,6 +296,8 @@ def test_ops_check_their_arguments() -> None:
     ops = torch.ops.dldl_fast
     with pytest.raises(RuntimeError, match=r"x must have shape \[N, C, H, W\]"):
         ops.hybrid_pool2d(torch.zeros(2, 4, 4), 2, False)
+    with pytest.raises(RuntimeError, match="x must be float32, float64, bfloat16 or float16"):
+        ops.hybrid_pool2d(torch.ones(1, 2, 4, 4, dtype=torch.int32), 2, False)
     with pytest.raises(RuntimeError, match="kernel_size must be in"):
         ops.hybrid_pool2d(torch.zeros(1, 2, 4, 4), 0, False)
     grad, choices = torch.zeros(2, 4), torch.zeros(7, dtype=torch.uint8)

@@ -23,7 +23,7 @@ std::tuple<Tensor, std::optional<Tensor>> expectation(const Tensor& given_logits
   if (return_std) std = new_tensor(logits, ScalarType::Double, {n_rows});
   double* means = mean.mutable_data_ptr<double>();
   double* stds = return_std ? std->mutable_data_ptr<double>() : nullptr;
-  const Kernels& kernel = kernels(storage_of(logits), n_labels);
+  const Kernels& kernel = kernels(storage_of("logits", logits), n_labels);
   for_each_chunk(n_rows, n_labels, kernel.scratch_bytes(n_labels),
                  [&](int64_t, int64_t begin, int64_t end, void* scratch) {
                    kernel.expectation(logits.const_data_ptr(), logits.stride(0), grid, begin, end,
@@ -66,7 +66,7 @@ Tensor expectation_backward(const std::optional<Tensor>& grad_mean,
   const RowGradients means("grad_mean", grad_mean, n_rows), stds("grad_std", grad_std, n_rows);
   Tensor grad = new_tensor(logits, logits.scalar_type(), {n_rows, n_labels});
   void* data = grad.mutable_data_ptr();
-  const Kernels& kernel = kernels(storage_of(logits), n_labels);
+  const Kernels& kernel = kernels(storage_of("logits", logits), n_labels);
   for_each_chunk(n_rows, n_labels, kernel.scratch_bytes(n_labels),
                  [&](int64_t, int64_t begin, int64_t end, void* scratch) {
                    kernel.expectation_backward(logits.const_data_ptr(), logits.stride(0), grid,

@@ -52,7 +52,7 @@ std::tuple<Tensor, std::optional<Tensor>> hybrid_pool2d(const Tensor& given_x, i
     const void* x = in.x.const_data_ptr();
     void* to = pooled.mutable_data_ptr();
     uint8_t* kept = needs_grad ? choices->mutable_data_ptr<uint8_t>() : nullptr;
-    const Kernels& kernel = kernels_for(shape, storage_of(in.x));
+    const Kernels& kernel = kernels_for(shape, storage_of("x", in.x));
     for_each_range(shape, kernel.pool_scratch_bytes(shape),
                    [&](int64_t begin, int64_t end, int64_t first_byte, void* scratch) {
                      kernel.hybrid_pool2d(shape, x, begin, end, to,
@@ -74,7 +74,7 @@ Tensor hybrid_pool2d_backward(const Tensor& given_grad, const Tensor& choices, i
     void* to = grad_x.mutable_data_ptr();
     prefer_huge_pages(to, static_cast<size_t>(n_planes * height * width) *
                               static_cast<size_t>(grad_x.element_size()));
-    const Kernels& kernel = kernels_for(shape, storage_of(in.grad_pooled));
+    const Kernels& kernel = kernels_for(shape, storage_of("grad_pooled", in.grad_pooled));
     for_each_range(shape, kernel.pool_scratch_bytes(shape),
                    [&](int64_t begin, int64_t end, int64_t first_byte, void* scratch) {
                      kernel.hybrid_pool2d_backward(shape, grad, kept + first_byte,

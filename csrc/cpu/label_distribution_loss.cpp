@@ -85,7 +85,7 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
     out.terms = results.terms->mutable_data_ptr<double>();
   }
 
-  const Kernels& kernel = kernels(storage_of(logits), n_labels);
+  const Kernels& kernel = kernels(storage_of("logits", logits), n_labels);
   std::vector<ChunkResult> chunks(n_rows / chunk_rows(n_labels) + 1);
   for_each_chunk(n_rows, n_labels, kernel.scratch_bytes(n_labels),
                  [&](int64_t chunk, int64_t begin, int64_t end, void* scratch) {
@@ -127,7 +127,7 @@ void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const std::optional
   const double common = (scale.has_value() ? scalar_value(*scale) : 1) * (per_row ? 1 : grads[0]);
   if (w.data == nullptr && !per_row && common == 1) return;
 
-  const Kernels& kernel = kernels(storage_of(grad_logits), n_labels);
+  const Kernels& kernel = kernels(storage_of("grad_logits", grad_logits), n_labels);
   char* data = static_cast<char*>(grad_logits.mutable_data_ptr());
   const int64_t row_bytes = n_labels * grad_logits.element_size();
   for_each_chunk(n_rows, n_labels, 0, [&](int64_t, int64_t begin, int64_t end, void*) {

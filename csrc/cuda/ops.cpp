@@ -32,7 +32,7 @@ LabelGrid grid_of(const Tensor& labels, double step, int64_t n_labels) {
 }
 
 Logits logits_of(const Tensor& logits) {
-  return {logits.const_data_ptr(), storage_of(logits), logits.size(0), logits.stride(0)};
+  return {logits.const_data_ptr(), storage_of("logits", logits), logits.size(0), logits.stride(0)};
 }
 
 template <class T>
@@ -159,7 +159,7 @@ void scale_rows_op(Tensor grad_logits, const Tensor& grad_loss, const std::optio
   const bool per_row = grad_loss.dim() == 1;
   const Values losses("grad_loss", grad_loss, per_row ? n_rows : 1);
   const Values weights("weight", weight, n_rows);
-  scale_rows({grad_logits.mutable_data_ptr(), storage_of(grad_logits), n_rows,
+  scale_rows({grad_logits.mutable_data_ptr(), storage_of("grad_logits", grad_logits), n_rows,
               static_cast<int>(grad_logits.size(1)), losses.get(), per_row,
               data_of<const double>(scale), weights.get()},
              device.stream());
@@ -221,7 +221,7 @@ std::tuple<Tensor, std::optional<Tensor>> hybrid_pool2d_op(const Tensor& given_x
   Tensor pooled = new_tensor(in.x, in.x.scalar_type(), {shape.images, shape.channels});
   std::optional<Tensor> choices;
   if (needs_grad) choices = new_tensor(in.x, ScalarType::Byte, {shape.choice_bytes()});
-  hybrid_pool2d(in.x.const_data_ptr(), storage_of(in.x), shape, pooled.mutable_data_ptr(),
+  hybrid_pool2d(in.x.const_data_ptr(), storage_of("x", in.x), shape, pooled.mutable_data_ptr(),
                 data_of<uint8_t>(choices), device.stream());
   return {std::move(pooled), std::move(choices)};
 }
@@ -231,8 +231,8 @@ Tensor hybrid_pool2d_backward_op(const Tensor& grad_pooled, const Tensor& choice
   const Device device(grad_pooled);
   const PoolGradient in(grad_pooled, choices, height, width, kernel_size, channels_last);
   Tensor grad_x = in.new_grad_x();
-  hybrid_pool2d_backward(in.grad_pooled.const_data_ptr(), storage_of(in.grad_pooled), in.shape,
-                         choices.const_data_ptr<uint8_t>(), grad_x.mutable_data_ptr(),
+  hybrid_pool2d_backward(in.grad_pooled.const_data_ptr(), storage_of("grad_pooled", in.grad_pooled),
+                         in.shape, choices.const_data_ptr<uint8_t>(), grad_x.mutable_data_ptr(),
                          device.stream());
   return grad_x;
 }
