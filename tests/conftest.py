@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,3 +34,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def write_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write grey pictures whose brightness is 20 * label, and their table."""
+    image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
+
+    def write(labels: list[float], *, extra: dict[str, list[object]] | None = None) -> Path:
+        folder = tmp_path / "my faces"
+        folder.mkdir()
+        columns = {"path": [f"{i}.png" for i in range(len(labels))], "label": labels}
+        columns |= extra or {}
+        lines = [
+            ",".join(columns),
+            *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+        ]
+        (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for name, label in zip(columns["path"], labels, strict=True):
+            image.fromarray(np.full((32, 32, 3), round(20 * label), np.uint8)).save(folder / name)
+        return folder
+
+    return write

