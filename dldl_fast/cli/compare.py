@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import rich.progress
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -62,7 +63,7 @@ _BUDGET_NOTE = (
 )
 _NOTES = (
     "Mean ± standard deviation over the folds of all seeds; e-error with the sigma of the targets.",
-    "Difference: mean absolute error less that of {reference}, over all rows.",
+    "diff.: mean absolute error less that of {reference}, over all rows.",
     "p: Wilcoxon signed-rank test, two-sided, of the absolute errors per {unit}, averaged over the "
     "seeds, against {reference}; Holm's correction for {tests} tests. Models of two folds share "
     "training rows, so the p-values are too small rather than too large, and say nothing about "
@@ -112,7 +113,7 @@ def run_request(request: CompareRequest, console: Console) -> None:
     console.print(
         f"[bold]{escape(data.name)}[/]: {len(data)} rows, labels {data.labels[0]:g} to "
         f"{data.labels[-1]:g} (K = {len(data.labels)}); {request.folds} folds, "
-        f"{request.seeds} seed(s), {settings.epochs} epochs; results in {escape(str(out))}",
+        f"{_count(request.seeds, 'seed')}, {settings.epochs} epochs; results in {escape(str(out))}",
         highlight=False,
     )
     if data.note:
@@ -192,15 +193,20 @@ class _ProgressBar(Progress):
         self._progress.advance(self._task)
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number > 1)}"
+
+
 def _print_table(
     console: Console, data: ComparisonData, lines: Sequence[Line], reference: str
 ) -> None:
-    table = Table(title=escape(data.name))
+    # Narrow enough for the usual 80 columns.
+    table = Table(title=escape(data.name), box=box.SIMPLE_HEAD, show_edge=False)
     for index, title in enumerate(table_titles()):
-        table.add_column(title, justify="right" if index else "left")
+        table.add_column(title, justify="right" if index else "left", no_wrap=True)
     for line in lines:
-        style = "bold" if line.name == reference else None
-        table.add_row(*map(escape, table_cells(line)), style=style)
+        cells = [escape(cell.replace(" ± ", "±")) for cell in table_cells(line)]
+        table.add_row(*cells, style="bold" if line.name == reference else None)
     console.print(table)
 
 
@@ -234,7 +240,7 @@ def _write(
         "command": request.command,
     }
     write_tables(out, stem, lines, reference, about, notes)
-    title = f"{data.name}: {request.folds} folds, {request.seeds} seed(s)"
+    title = f"{data.name}: {request.folds} folds, {_count(request.seeds, 'seed')}"
     replace_file(
         out / ("sweep.png" if request.sweep else "mae.png"),
         lambda path: plot_errors(path, title, lines, reference),

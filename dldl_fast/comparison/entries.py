@@ -126,7 +126,7 @@ def sweep_entries(sweep: Mapping[str, Sequence[float]], data: ComparisonData) ->
 
 
 def _sweep_entry(lambda_: float, step: float, labels: Tensor) -> Entry:
-    name = f"{REFERENCE}, lambda={lambda_:g}, step={step:g}"
+    name = f"lambda={lambda_:g}, step={step:g}, K={len(labels)}"
     return Entry(name, REFERENCE, labels, {"lambda_": lambda_})
 
 

@@ -19,14 +19,14 @@ def table_cells(line: Line) -> list[str]:
     return [
         line.name,
         *(_with_spread(line.scores[name]) for name in METRICS),
-        "" if line.p_value is None else f"{line.difference:+.3g}",
+        "" if line.p_value is None else f"{line.difference:+.2g}",
         "" if line.p_value is None else format_p(line.p_value),
     ]
 
 
 def table_titles() -> list[str]:
     """Titles of the columns of `table_cells`."""
-    return ["", *(TITLES[name] for name in METRICS), "difference", "p (Holm)"]
+    return ["", *(TITLES[name] for name in METRICS), "diff.", "p"]
 
 
 def _with_spread(score: Score) -> str:

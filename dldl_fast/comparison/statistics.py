@@ -120,8 +120,8 @@ def unit_errors(prediction: Tensor, target: Tensor, group: Tensor | None) -> Ten
         return error
     number = group.unique(return_inverse=True)[1]
     count = number.bincount()
-    total = error.new_zeros(len(count)).index_add(0, number, error)
-    return total / count
+    means: Tensor = error.new_zeros(len(count)).index_add(0, number, error) / count
+    return means
 
 
 def signed_rank_p(errors: Tensor, reference: Tensor) -> float:

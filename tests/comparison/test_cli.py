@@ -88,11 +88,11 @@ def test_sweep(tmp_path: Path, second: list[str]) -> None:
     assert result.exit_code == 0, result.output
     table = json.loads((tmp_path / "sweep.json").read_text())
     assert [entry["name"] for entry in table["entries"]] == [
-        "dldl-v2, lambda=1, step=30",
-        "dldl-v2, lambda=0.1, step=30",
-        "dldl-v2, lambda=1, step=60",
+        "lambda=1, step=30, K=12",
+        "lambda=0.1, step=30, K=12",
+        "lambda=1, step=60, K=7",
     ]
-    assert table["reference"] == "dldl-v2, lambda=1, step=30"
+    assert table["reference"] == "lambda=1, step=30, K=12"
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "table.md").exists()
 
