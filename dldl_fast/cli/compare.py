@@ -194,14 +194,16 @@ class _ProgressBar(Progress):
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number > 1)}"
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def _print_table(
     console: Console, data: ComparisonData, lines: Sequence[Line], reference: str
 ) -> None:
     # Narrow enough for the usual 80 columns.
-    table = Table(title=escape(data.name), box=box.SIMPLE_HEAD, show_edge=False)
+    table = Table(
+        title=escape(data.name), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
     for index, title in enumerate(table_titles()):
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
     for line in lines:
