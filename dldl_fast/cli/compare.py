@@ -35,7 +35,7 @@ from dldl_fast.comparison import (
     table_titles,
     write_tables,
 )
-from dldl_fast.comparison.plots import plot_errors, plot_predictions
+from dldl_fast.comparison.plots import new_figure, plot_errors, plot_predictions
 from dldl_fast.data import DataError, MissingExtraError
 from dldl_fast.files import replace_file
 from dldl_fast.labels import label_grid
@@ -100,6 +100,7 @@ def run_request(request: CompareRequest, console: Console) -> None:
         KeyboardInterrupt: what is finished by then is on disk.
         Exception: any of USER_ERRORS, with a message for the user.
     """
+    new_figure(1.0, 1.0)  # says now, not after all the training, if there can be no pictures
     sweep = parse_sweep(request.sweep)
     if request.sigma is not None and not 0.0 <= request.sigma < math.inf:
         raise OptionError(f"--sigma must be finite and >= 0, got {request.sigma}")

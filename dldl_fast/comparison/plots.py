@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from dldl_fast.comparison.statistics import Line
+from dldl_fast.data.base import MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _INK = "#2a6fbb", "#e07b27", "#202124"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+    """
+    try:
+        # Drawn without pyplot, hence without a display and without global state.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            "pictures need the package 'matplotlib'; run: pip install 'dldl_fast[compare]'"
+        ) from error
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def plot_errors(path: Path, title: str, lines: Sequence[Line], reference: str) -> None:
@@ -21,13 +45,7 @@ def plot_errors(path: Path, title: str, lines: Sequence[Line], reference: str) -
         lines: from top to bottom.
         reference: name of the entry that is marked.
     """
-    # The classes below draw without pyplot, hence without a display and without global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height = 1.4 + 0.3 * len(lines)
-    figure = Figure(figsize=(8.0, height), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.0, 1.4 + 0.3 * len(lines))
     axes = figure.subplots()
     for place, line in enumerate(lines):
         score = line.scores["mae"]
@@ -53,12 +71,8 @@ def plot_predictions(path: Path, target: Tensor, predictions: dict[str, Tensor])
         target: true values, [N].
         predictions: by title of the panel, [N], each by a model that has not seen the row.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     count = len(predictions)
-    figure = Figure(figsize=(4.6 * count, 4.6), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.6 * count, 4.6)
     ends = [float(target.min()), float(target.max())]
     panels = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
     for axes, (title, prediction) in zip(panels, predictions.items(), strict=True):

@@ -119,6 +119,16 @@ def test_errors_are_one_message(tmp_path: Path, arguments: list[str], message: s
     assert not (tmp_path / "out").exists()
 
 
+def test_without_matplotlib_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = invoke("--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "pip install 'dldl_fast[compare]'" in flat(result.output)
+    assert not (tmp_path / "out").exists()
+
+
 def test_stray_argument(tmp_path: Path) -> None:
     result = invoke("lambda=1", "--out", tmp_path)
     assert result.exit_code == 2
@@ -129,7 +139,18 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = "from dldl_fast.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "compare", "--methods", "dldl-v2", "--out", str(out)],
+        [
+            sys.executable,
+            "-c",
+            code,
+            "compare",
+            "--methods",
+            "dldl-v2",
+            "--epochs",
+            "30",
+            "--out",
+            str(out),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

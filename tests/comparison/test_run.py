@@ -193,14 +193,16 @@ def test_all_methods_begin_alike_and_get_the_same_batches(
 
     monkeypatch.setattr(fit, "FeatureNet", remembered)
     rows = torch.arange(len(data))
+    data = dataclasses.replace(data, sigma=data.target / 10)
     for name in ("dldl-v2", "mr-l1", "corn"):
         method = make_method(name, data.labels)
         loss, seen = method.loss, []
         targets.append(seen)
 
-        def spy(outputs: Tensor, target: Tensor, *rest: Tensor) -> Tensor:
+        def spy(outputs: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
             seen.extend(target.tolist())  # noqa: B023
-            return loss(outputs, target, *rest)  # noqa: B023
+            assert torch.equal(sigma, target / 10)
+            return loss(outputs, target, sigma)  # noqa: B023
 
         monkeypatch.setattr(method, "loss", spy)
         fit_network(data, rows[:300], rows[300:], method, SETTINGS)
@@ -209,6 +211,14 @@ def test_all_methods_begin_alike_and_get_the_same_batches(
     assert targets[0] == targets[1] == targets[2]
     assert sorted(targets[0][:300]) == sorted(data.target[:300].tolist())
     assert targets[0][:300] != targets[0][300:]
+
+
+def test_groups_are_not_divided(data: ComparisonData, tmp_path: Path) -> None:
+    group = torch.arange(len(data)) % 20
+    results = compare(dataclasses.replace(data, group=group), tmp_path)
+    for fold_of in results.folds:
+        for number in range(20):
+            assert len(fold_of[group == number].unique()) == 1
 
 
 def test_nothing_of_the_test_rows_is_learnt(data: ComparisonData) -> None:
