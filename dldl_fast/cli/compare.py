@@ -206,7 +206,7 @@ def _print_table(
         title=escape(data.name), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
     for index, title in enumerate(table_titles()):
-        table.add_column(title, justify="right" if index else "left", no_wrap=True)
+        table.add_column(title, justify="right" if index else "left", no_wrap=index > 0)
     for line in lines:
         cells = [escape(cell.replace(" ± ", "±")) for cell in table_cells(line)]
         table.add_row(*cells, style="bold" if line.name == reference else None)

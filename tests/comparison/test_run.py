@@ -12,8 +12,11 @@ from torch import Tensor
 
 pytest.importorskip("sklearn")
 
+from sklearn.preprocessing import StandardScaler
+
 import dldl_fast.comparison.run as run_module
 from dldl_fast import make_method
+from dldl_fast.baselines import BFGSLDL
 from dldl_fast.comparison import (
     ComparisonData,
     EntryError,
@@ -183,7 +186,6 @@ def test_all_methods_begin_alike_and_get_the_same_batches(
     import dldl_fast.comparison.fit as fit
 
     weights: list[Tensor] = []
-    targets: list[list[float]] = []
     make = fit.FeatureNet
 
     def remembered(*arguments: object) -> torch.nn.Module:
@@ -192,25 +194,70 @@ def test_all_methods_begin_alike_and_get_the_same_batches(
         return network
 
     monkeypatch.setattr(fit, "FeatureNet", remembered)
-    rows = torch.arange(len(data))
+    order = torch.randperm(len(data))
+    train, test = order[:300], order[300:]
     data = dataclasses.replace(data, sigma=data.target / 10)
-    for name in ("dldl-v2", "mr-l1", "corn"):
+
+    def targets_of(name: str, seed: int) -> list[float]:
         method = make_method(name, data.labels)
         loss, seen = method.loss, []
-        targets.append(seen)
 
         def spy(outputs: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
-            seen.extend(target.tolist())  # noqa: B023
+            seen.extend(target.tolist())
             assert torch.equal(sigma, target / 10)
-            return loss(outputs, target, sigma)  # noqa: B023
+            return loss(outputs, target, sigma)
 
         monkeypatch.setattr(method, "loss", spy)
-        fit_network(data, rows[:300], rows[300:], method, SETTINGS)
+        fit_network(data, train, test, method, dataclasses.replace(SETTINGS, seed=seed))
+        return seen
+
+    first, second, third = (targets_of(name, 3) for name in ("dldl-v2", "mr-l1", "corn"))
+    assert first == second == third
+    assert sorted(first[:300]) == sorted(data.target[train].tolist())
+    assert first[:300] != first[300:]
+    other = targets_of("dldl-v2", 4)
+    assert other != first
     assert torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
-    assert targets[0] == targets[1] == targets[2]
-    assert sorted(targets[0][:300]) == sorted(data.target[:300].tolist())
-    assert targets[0][:300] != targets[0][300:]
+    assert not torch.equal(weights[0], weights[3])
+
+
+def test_each_seed_is_handed_on(
+    data: ComparisonData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, seeds = run_module.fit_network, []
+
+    def spy(*arguments: object) -> Tensor:
+        seeds.append(arguments[-1].seed)  # type: ignore[attr-defined]
+        return fit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "fit_network", spy)
+    compare(data, tmp_path)
+    assert seeds == [0] * 6 + [1] * 6
+
+
+def test_parameters_of_a_method_are_trained(data: ComparisonData) -> None:
+    rows = torch.arange(len(data))
+    method = make_method("coral", data.labels)
+    before = [parameter.detach().clone() for parameter in method.parameters()]
+    fit_network(data, rows[:300], rows[300:], method, SETTINGS)
+    after = list(method.parameters())
+    assert before
+    assert all(not torch.equal(x, y) for x, y in zip(before, after, strict=True))
+
+
+def test_bfgs_ldl_has_the_mean_sigma_of_its_rows(data: ComparisonData) -> None:
+    assert data.features is not None
+    data = dataclasses.replace(data, sigma=torch.linspace(10, 30, len(data), dtype=torch.float64))
+    rows = torch.arange(len(data))
+    train, test = rows[::2], rows[1::2]
+    (entry,) = (e for e in method_entries(["bfgs-ldl"], data) if e.name == "bfgs-ldl")
+    prediction = run_module.predict_fold(data, entry, train, test, SETTINGS)
+    x = StandardScaler().fit(data.features[train]).transform(data.features)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    model = BFGSLDL(labels=data.labels, sigma=float(data.sigma[train].mean()))
+    expected = model.fit(x[train], data.target[train]).predict(x[test])
+    assert prediction.numpy() == pytest.approx(expected, rel=1e-3)  # fitted to rounded features
 
 
 def test_groups_are_not_divided(data: ComparisonData, tmp_path: Path) -> None:
