@@ -97,6 +97,16 @@ def test_nan_and_infinities(backend: str, kernel_size: int, layout: str) -> None
     assert got[2].tolist() == [-INF] * 3
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_one_nan_anywhere_in_a_window(backend: str, layout: str) -> None:
+    """Each corner of a window, in whole vectors of windows and in those that a row ends in."""
+    x = torch.randn(2, 8, 6, 22)  # 11 windows side by side
+    for plane in range(8):
+        column = 4 if plane < 4 else 18
+        x[:, plane, 2 + plane // 2 % 2, column + plane % 2] = NAN
+    assert_pooled(LAYOUTS[layout](x), 2, backend)
+
+
 def test_storage_offset(backend: str) -> None:
     """Views whose first value lies anywhere in a vector."""
     for layout in ("contiguous", "channels_last"):
