@@ -62,9 +62,11 @@ inline std::string describe(BadValue what, const LossOptions& options, double fi
 // so far apart can have would overflow.
 inline double half_headroom(const LossOptions& options, double label_range) {
   constexpr double kMaxHalf = 65504;
-  // p_hat_k |l_k - y_hat| <= range / 4, and |y_hat - y| <= range.
+  // p_hat_k |l_k - y_hat| <= range / 4, and |y_hat - y| <= range; p_hat_k (l_k - y_hat)^2 is part
+  // of the variance, which is at most range^2 / 4.
   const double slope = options.regression == Regression::kL2 ? 2 * label_range : 1;
-  const double bound = options.ld_weight + options.lambda * slope * label_range / 4;
+  const double bound = options.ld_weight + options.lambda * slope * label_range / 4 +
+                       options.variance_weight * label_range * label_range / 4;
   return bound <= kMaxHalf ? 1 : std::exp2(std::floor(std::log2(kMaxHalf / bound)));
 }
 

@@ -3,8 +3,8 @@
 
 namespace dldl_fast {
 
-enum class Kind { kGaussian, kGaussianPdf, kGaussianBin, kTwoHot, kOneHot };
-enum class Divergence { kKl, kCe };
+enum class Kind { kGaussian, kGaussianPdf, kGaussianBin, kTwoHot, kOneHot, kLaplace };
+enum class Divergence { kKl, kCe, kLikelihood };
 enum class Regression { kL1, kL2, kSmoothL1 };
 enum class Reduction { kNone, kMean, kSum };
 enum class OutOfRange { kError, kClamp, kKeep };
@@ -12,6 +12,7 @@ enum class OutOfRange { kError, kClamp, kKeep };
 struct LossOptions {
   double lambda;
   double ld_weight;
+  double variance_weight;
   Kind kind;
   Divergence divergence;
   Regression regression;

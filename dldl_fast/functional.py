@@ -42,6 +42,7 @@ def label_distribution_loss(
     target_distribution: Tensor | None = None,
     lambda_: float = 1.0,
     ld_weight: float = 1.0,
+    variance_weight: float = 0.0,
     kind: str = "gaussian",
     divergence: str = "kl",
     regression: str = "l1",
@@ -56,8 +57,9 @@ def label_distribution_loss(
     r"""Label distribution learning with expectation regression, as one fused operation.
 
     .. math::
-        L_i = w_{ld}\, D(p \,\|\, \hat p) + \lambda\, \rho(\hat y - y), \quad
-        \hat p = \mathrm{softmax}(x), \quad \hat y = \sum_k \hat p_k l_k
+        L_i = w_{ld}\, D(p \,\|\, \hat p) + \lambda\, \rho(\hat y - y)
+        + w_{var}\, \textstyle\sum_k \hat p_k (l_k - \hat y)^2, \quad
+        \hat p = \mathrm{softmax}(x), \quad \hat y = \textstyle\sum_k \hat p_k l_k
 
     See `dldl_fast.DLDLv2Loss` for the settings, the errors and the sources; the module checks its
     settings and its label grid once instead of in every call.
@@ -68,13 +70,14 @@ def label_distribution_loss(
             ``target_distribution`` is given: its expectation is used then.
         labels: label grid, K increasing numbers. A float64 tensor is checked, and copied to the
             device of the logits, only once.
-        sigma: standard deviation of the target distribution, a number or [...].
+        sigma: width of the target distribution, a number or [...].
         weight: row weights, [...].
         target_distribution: [..., K], for example histograms of ratings; rows are normalised.
         lambda_: weight of the regression term (Eq. 12).
         ld_weight: weight of the divergence.
+        variance_weight: weight of the variance of the predicted distribution.
         kind: shape of the target distribution.
-        divergence: "kl" (Eq. 9) or "ce" (Eq. 13).
+        divergence: "kl" (Eq. 9), "ce" (Eq. 13) or "likelihood".
         regression: "l1" (Eq. 11), "l2" or "smooth_l1".
         smooth_l1_beta: transition point of "smooth_l1".
         reduction: "mean", "sum" or "none".
@@ -99,6 +102,7 @@ def label_distribution_loss(
     options = LossOptions(
         lambda_,
         ld_weight,
+        variance_weight,
         kind,
         divergence,
         regression,
@@ -284,8 +288,7 @@ def label_distribution(
     Args:
         target: [...], any real dtype, finite; may lie outside the labels.
         labels: label grid, K increasing numbers.
-        sigma: standard deviation in the unit of the labels, a number or [...], >= 0
-            (> 0 for "gaussian_pdf").
+        sigma: width in the unit of the labels, a number or [...], >= 0 (> 0 for "gaussian_pdf").
         kind: see `dldl_fast.DLDLv2Loss`.
 
     Returns:

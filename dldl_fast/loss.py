@@ -20,14 +20,16 @@ class DLDLv2Loss(nn.Module):
     For row i with logits x, scalar target y, standard deviation sigma and labels l:
 
     .. math::
-        L_i = w_{ld}\, D(p \,\|\, \hat p) + \lambda\, \rho(\hat y - y), \quad
-        \hat p = \mathrm{softmax}(x), \quad \hat y = \sum_k \hat p_k l_k
+        L_i = w_{ld}\, D(p \,\|\, \hat p) + \lambda\, \rho(\hat y - y) + w_{var} V, \quad
+        \hat p = \mathrm{softmax}(x), \quad \hat y = \sum_k \hat p_k l_k, \quad
+        V = \sum_k \hat p_k (l_k - \hat y)^2
 
     One kernel computes softmax, target distribution, divergence, expectation and the gradient
 
     .. math::
         \partial L_i / \partial x = w_{ld} (S \hat p - p)
-        + \lambda \rho'(\hat y - y)\, \hat p \circ (l - \hat y), \quad S = \textstyle\sum_k p_k
+        + \lambda \rho'(\hat y - y)\, \hat p \circ (l - \hat y)
+        + w_{var}\, \hat p \circ ((l - \hat y)^2 - V), \quad S = \textstyle\sum_k p_k
 
     and never stores p. Its derivative is 0 where ``y_hat == y`` with the L1 regression.
 
@@ -36,9 +38,13 @@ class DLDLv2Loss(nn.Module):
         label_max: last label.
         label_step: distance between neighbours; ``label_max - label_min`` must be a multiple.
         labels: any increasing grid, equally spaced or not, instead of the three numbers.
-        sigma: standard deviation of the target distribution where the call gives none, >= 0.
+        sigma: standard deviation of the target distribution where the call gives none, >= 0;
+            for ``"laplace"`` its scale.
         lambda_: weight of the regression term. 0 is DLDL.
         ld_weight: weight of the divergence. 0 is expectation regression alone.
+        variance_weight: weight of the variance V of the predicted distribution, in the squared unit
+            of the labels. The mean-variance loss is ``kind="one_hot"``, ``divergence="ce"``,
+            ``regression="l2"``, ``lambda_=0.1``, ``variance_weight=0.05``.
         kind: shape of the target distribution p around y.
 
             - ``"gaussian"``: Eq. 1 normalised over the labels, as in the released code.
@@ -48,9 +54,13 @@ class DLDLv2Loss(nn.Module):
               end cells as wide outside as inside), renormalised.
             - ``"two_hot"``: linear between the two neighbours of y; sigma is not used.
             - ``"one_hot"``: the nearest label, the lower one on a tie; with ``lambda_=0`` DEX.
+            - ``"laplace"``: exp(-abs(l - y) / sigma), normalised over the labels; with
+              ``divergence="ce"``, ``lambda_=0`` and sigma = 1 / alpha SORD of absolute distances.
 
-        divergence: ``"kl"`` (Eq. 9), or ``"ce"`` (Eq. 13), which leaves out the entropy of p and
-            has the same gradient.
+        divergence: ``"kl"`` (Eq. 9); ``"ce"`` (Eq. 13), which leaves out the entropy of p and has
+            the same gradient; or ``"likelihood"``, :math:`-\sum_k p_k \hat p_k`, whose gradient is
+            :math:`\hat p \circ (\sum_k p_k \hat p_k - p)`: with ``kind="one_hot"`` what the
+            authors' code of the DEX baseline minimises.
         regression: rho: ``"l1"`` (Eq. 11), ``"l2"`` (the square) or ``"smooth_l1"``, as in torch.
         smooth_l1_beta: where ``"smooth_l1"`` changes from square to linear, > 0.
         reduction: with row weights w: ``"mean"`` is sum(w L) / sum(w), 0 where all weights are 0;
@@ -77,12 +87,15 @@ class DLDLv2Loss(nn.Module):
         TypeError: for arguments that are not real-valued tensors.
 
     Numerics:
-        Target mass below 1e-11 of the row's largest (7.1 sigma out) counts as 0, and
-        0 * (-inf) as 0, so logits of -inf there are harmless; elsewhere they make the loss inf.
+        Target mass below 1e-11 of the row's largest (7.1 sigma out; 25.3 for ``"laplace"``) counts
+        as 0, and 0 * (-inf) as 0, so logits of -inf there are harmless; elsewhere they make the
+        loss inf, but for ``"likelihood"``, which is finite for any logits.
 
     Source:
         Gao et al., Learning Expectation of Label Distribution for Facial Age and Attractiveness
-        Estimation; Eqs. 1, 8 to 13 and 17.
+        Estimation; Eqs. 1, 8 to 13 and 17. The variance: Pan et al., Mean-Variance Loss for Deep
+        Age Estimation from a Face, CVPR 2018. Laplace: Diaz and Marathe, Soft Labels for Ordinal
+        Regression, CVPR 2019.
 
     Example:
         >>> import torch
@@ -104,6 +117,7 @@ class DLDLv2Loss(nn.Module):
         sigma: float = 2.0,
         lambda_: float = 1.0,
         ld_weight: float = 1.0,
+        variance_weight: float = 0.0,
         kind: str = "gaussian",
         divergence: str = "kl",
         regression: str = "l1",
@@ -118,6 +132,7 @@ class DLDLv2Loss(nn.Module):
         self.options = LossOptions(
             lambda_,
             ld_weight,
+            variance_weight,
             kind,
             divergence,
             regression,

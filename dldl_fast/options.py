@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 # The position of a name is its number in the schema of the op and in csrc/options.h.
-KINDS = ("gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot")
-DIVERGENCES = ("kl", "ce")
+KINDS = ("gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot", "laplace")
+DIVERGENCES = ("kl", "ce", "likelihood")
 REGRESSIONS = ("l1", "l2", "smooth_l1")
 REDUCTIONS = ("none", "mean", "sum")
 OUT_OF_RANGE = ("error", "clamp", "keep")
@@ -23,6 +23,7 @@ class LossOptions:
 
     lambda_: float = 1.0
     ld_weight: float = 1.0
+    variance_weight: float = 0.0
     kind: str = "gaussian"
     divergence: str = "kl"
     regression: str = "l1"
@@ -48,7 +49,7 @@ class LossOptions:
             if value not in valid:
                 choices = ", ".join(repr(choice) for choice in valid)
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}")
-        for name in ("lambda_", "ld_weight"):
+        for name in ("lambda_", "ld_weight", "variance_weight"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be finite and >= 0, got {value}")
@@ -60,6 +61,7 @@ class LossOptions:
         codes = (
             float(self.lambda_),
             float(self.ld_weight),
+            float(self.variance_weight),
             KINDS.index(self.kind),
             DIVERGENCES.index(self.divergence),
             REGRESSIONS.index(self.regression),

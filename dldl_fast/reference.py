@@ -55,18 +55,23 @@ def label_distribution(target: Tensor, labels: Tensor, sigma: Tensor, kind: str)
         p = labels.new_zeros(*target.shape, len(labels))
         return p.scatter(-1, lower, 1 - share).scatter(-1, lower + 1, share)
 
-    # Eq. 1 relative to the nearest label: (l - y)^2 - (l_near - y)^2 as a product, which neither
-    # cancels for y far away nor underflows for a small sigma. It is 0 for the nearest label, and
-    # for both neighbours on a tie, so that sigma = 0 is the limit of sigma -> 0.
-    excess = (labels - l_near) * (labels + l_near - 2 * y)
-    gaussian = torch.where(excess == 0, 1.0, torch.exp(-excess / (2 * s * s)))
+    # Relative to the nearest label, by products and sums which neither cancel for y far away nor
+    # underflow for a small sigma. The excess is 0 for the nearest label, and for both neighbours on
+    # a tie, so that sigma = 0 is the limit of sigma -> 0.
+    if kind == "laplace":  # |l - y| - |l_near - y|: no label lies between l_near and y
+        excess = torch.minimum((labels - l_near).abs(), (labels + l_near - 2 * y).abs())
+        exponent = -excess / s
+    else:  # Eq. 1: (l - y)^2 - (l_near - y)^2
+        excess = (labels - l_near) * (labels + l_near - 2 * y)
+        exponent = -excess / (2 * s * s)
+    density = torch.where(excess == 0, 1.0, torch.exp(exponent))
     if kind == "gaussian_bin":
         log_mass = _log_bin_mass(y, labels, s)
         peak = log_mass.amax(-1, keepdim=True)
         in_reach = torch.isfinite(peak) & (s > 0)
         p = torch.where(in_reach, torch.exp(log_mass - peak), (excess == 0).to(labels.dtype))
     else:
-        p = gaussian
+        p = density
     p = torch.where(p < TAIL, 0.0, p)
     if kind == "gaussian_pdf":
         at_nearest = torch.exp(-((l_near - y) ** 2) / (2 * s * s))
@@ -187,21 +192,29 @@ def label_distribution_loss(
 
     middle = (labels[0] + labels[-1]) / 2
     log_p_hat = torch.log_softmax(x, -1)  # Eq. 8
-    # 0 * (-inf) counts as 0: a label without target mass may have a logit of -inf.
-    positive = p > 0
-    divergence = -(p * torch.where(positive, log_p_hat, 0.0)).sum(-1)  # Eq. 13
-    if options.divergence == "kl":
-        divergence = divergence + torch.special.xlogy(p, p).sum(-1)  # Eq. 9
-    centred_expectation = (log_p_hat.exp() * (labels - middle).to(acc)).sum(-1)  # Eq. 10
+    p_hat = log_p_hat.exp()
+    centred = (labels - middle).to(acc)
+    if options.divergence == "likelihood":
+        divergence = -(p * p_hat).sum(-1)
+    else:
+        # 0 * (-inf) counts as 0: a label without target mass may have a logit of -inf.
+        positive = p > 0
+        divergence = -(p * torch.where(positive, log_p_hat, 0.0)).sum(-1)  # Eq. 13
+        if options.divergence == "kl":
+            divergence = divergence + torch.special.xlogy(p, p).sum(-1)  # Eq. 9
+    centred_expectation = (p_hat * centred).sum(-1)  # Eq. 10
     error = centred_expectation - (y - middle).to(acc)
     regression = _rho(error, options)  # Eq. 11
 
-    # 0, also where the divergence is inf, and a function of the logits even if both terms are off.
+    # 0, also where the divergence is inf, and a function of the logits even if all terms are off.
     loss = divergence.masked_fill(torch.ones_like(bad), 0.0)
     if options.ld_weight != 0:
         loss = loss + options.ld_weight * divergence
     if options.lambda_ != 0:
         loss = loss + options.lambda_ * regression  # Eq. 12
+    if options.variance_weight != 0:
+        deviation = centred - centred_expectation.unsqueeze(-1)
+        loss = loss + options.variance_weight * (p_hat * deviation**2).sum(-1)
     loss = loss * torch.where(bad, math.nan, 1.0).to(acc)
     loss = _reduce(loss, w.to(acc), options.reduction)
     y_hat = centred_expectation.to(double) + middle

@@ -20,8 +20,8 @@ Row = Tensor | None
 _LOSS_INPUTS = (
     "Tensor logits, Tensor? target, float sigma_number, Tensor? sigma, Tensor? weight, "
     "Tensor? target_distribution, Tensor labels, float label_step, float lambda_, "
-    "float ld_weight, int kind, int divergence, int regression, float smooth_l1_beta, "
-    "int reduction, int out_of_range, bool ignore_nan, bool validate"
+    "float ld_weight, float variance_weight, int kind, int divergence, int regression, "
+    "float smooth_l1_beta, int reduction, int out_of_range, bool ignore_nan, bool validate"
 )
 
 # label_step is the distance of the labels where they are known to be equally spaced, else 0: on a
@@ -116,7 +116,7 @@ def _register_shapes(namespace: str) -> None:
     @torch.library.register_fake(f"{namespace}::label_distribution_loss")
     def _(logits: Tensor, *args: Any) -> tuple[Tensor | None, ...]:
         *inputs, return_terms, needs_grad = args
-        weight, reduction, ignore_nan = inputs[3], REDUCTIONS[inputs[13]], inputs[15]
+        weight, reduction, ignore_nan = inputs[3], REDUCTIONS[inputs[14]], inputs[16]
         n = logits.shape[0]
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
         scale_later = logits.dtype == torch.float16 or (
@@ -192,8 +192,8 @@ def _register_autograd(namespace: str, ops: Ops) -> None:
         ctx.mark_non_differentiable(*(t for t in output[1:] if t is not None))
 
     def loss_backward(ctx: Any, grad_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        # Of 20 arguments the first one is differentiated.
-        return (recompute(ops, ctx, grad_loss), *[None] * 19)
+        # Of 21 arguments the first one is differentiated.
+        return (recompute(ops, ctx, grad_loss), *[None] * 20)
 
     torch.library.register_autograd(
         f"{namespace}::label_distribution_loss", loss_backward, setup_context=loss_setup

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dldl_fast import functional, ops, reference
 
-KINDS = ("gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot")
-DIVERGENCES = ("kl", "ce")
+KINDS = ("gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot", "laplace")
+DIVERGENCES = ("kl", "ce", "likelihood")
 REGRESSIONS = ("l1", "l2", "smooth_l1")
 REDUCTIONS = ("none", "mean", "sum")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -146,17 +146,19 @@ def _row_tolerances(
     """How exact divergence, regression and expectation of a row can be in the accumulation type."""
     eps = _eps(logits)
     labels = settings["labels"]
-    p, _, y = _distributions(logits, target, **settings)
+    p, p_hat, y = _distributions(logits, target, **settings)
     x = logits.to(torch.float64)
     depth = torch.where(p > 0, x.amax(-1, keepdim=True) - x, 0.0)
-    mass = p.sum(-1)
-    entropy = torch.special.xlogy(p, p).abs().sum(-1)
-    divergence = eps * ((p * depth).sum(-1) + entropy + (mass + 1) * (2 + math.log(len(labels))))
+    shaky = p * _rounding_of_labels(logits, y, **settings)
     # Mass beyond the tail is cut by both, but not at the same last digit.
-    divergence = divergence + 1e-9 * (1 + depth.amax(-1)) * p.amax(-1)
-    if "target_distribution" not in settings and logits.dtype != torch.float64:
-        shaky = p * _rounding_of_labels(labels, y, settings.get("sigma", 2.0))
-        divergence = divergence + (shaky * (depth + 10)).sum(-1)
+    tail = 1e-9 * (1 + depth.amax(-1)) * p.amax(-1)
+    if settings.get("divergence", "kl") == "likelihood":
+        divergence = ((shaky + eps * p) * p_hat).sum(-1) + tail
+    else:
+        mass = p.sum(-1)
+        entropy = torch.special.xlogy(p, p).abs().sum(-1)
+        constant = entropy + (mass + 1) * (2 + math.log(len(labels)))
+        divergence = eps * ((p * depth).sum(-1) + constant) + (shaky * (depth + 10)).sum(-1) + tail
     span = float(labels[-1] - labels[0])
     expectation = eps * (span + (y - labels[0]).abs() + (y - labels[-1]).abs())
     middle = (labels[0] + labels[-1]) / 2
@@ -173,8 +175,8 @@ def _row_tolerances(
 def _tolerances(logits: Tensor, target: Tensor | None, **settings: Any) -> tuple[Tensor, Tensor]:
     eps = _eps(logits)
     ld_weight, lambda_ = settings.get("ld_weight", 1.0), settings.get("lambda_", 1.0)
+    variance_weight = settings.get("variance_weight", 0.0)
     divergence, regression, _ = _row_tolerances(logits, target, **settings)
-    row = ld_weight * divergence + lambda_ * regression
 
     labels = settings["labels"]
     p, p_hat, y = _distributions(logits, target, **settings)
@@ -185,24 +187,39 @@ def _tolerances(logits: Tensor, target: Tensor | None, **settings: Any) -> tuple
     rho, beta = settings.get("regression", "l1"), settings.get("smooth_l1_beta", 1.0)
     # The slope of rho times the distance of the labels, and the change of the slope.
     pull = {"l1": span, "l2": 2 * (error + span) * span, "smooth_l1": span * (1 + span / beta)}[rho]
-    grad = eps * (ld_weight * p + p_hat * (ld_weight * mass + lambda_ * pull))
+    grad = eps * p_hat * lambda_ * pull
+    shaky = p * (eps + _rounding_of_labels(logits, y, **settings))
+    if settings.get("divergence", "kl") == "likelihood":
+        grad = grad + ld_weight * p_hat * (shaky + (shaky * p_hat).sum(-1, keepdim=True))
+    else:
+        grad = grad + ld_weight * (shaky + eps * p_hat * mass)
+    # Of the variance: each square, and the shift of all by that of the expectation.
+    off = (labels - y_hat).abs()
+    squares = eps * (off * off + 2 * off * span) + (eps * span) ** 2
+    variance = (p_hat * squares).sum(-1, keepdim=True)
+    grad = grad + variance_weight * p_hat * (squares + variance)
+    row = ld_weight * divergence + lambda_ * regression + variance_weight * variance.squeeze(-1)
     if rho == "l1":
         # So near to the kink that rounding decides which side y_hat is on.
         at_kink = error < eps * (span + y_hat.abs())
         grad = grad + torch.where(at_kink, 2 * lambda_ * p_hat * (labels - y_hat).abs(), 0.0)
-    if "target_distribution" not in settings and logits.dtype != torch.float64:
-        grad = grad + ld_weight * p * _rounding_of_labels(labels, y, settings.get("sigma", 2.0))
     return row, grad + 2e-11 * (1 + mass)
 
 
-def _rounding_of_labels(labels: Tensor, y: Tensor, sigma: float | Tensor) -> Tensor:
-    """Relative error of a Gaussian whose labels were rounded to float32 around their middle."""
+def _rounding_of_labels(logits: Tensor, y: Tensor, **settings: Any) -> Tensor:
+    """Relative error of a density whose labels were rounded to float32 around their middle."""
+    labels = settings["labels"]
+    if "target_distribution" in settings or logits.dtype == torch.float64:
+        return torch.zeros_like(labels)
     centred = labels - (labels[0] + labels[-1]) / 2
     off = (centred - centred.float().double()).abs().max()
-    sigma = torch.as_tensor(sigma, dtype=torch.float64, device=y.device).expand_as(y).unsqueeze(-1)
+    sigma = torch.as_tensor(settings.get("sigma", 2.0), dtype=torch.float64, device=y.device)
+    sigma = sigma.expand_as(y).unsqueeze(-1)
     # Narrower ones are computed in float64.
-    sigma = sigma.clamp_min(float((labels[1:] - labels[:-1]).min()) / 2)
-    return 2 * off * ((labels - y.unsqueeze(-1)).abs() + off) / sigma**2
+    step = float((labels[1:] - labels[:-1]).min())
+    if settings.get("kind") == "laplace":
+        return 2 * off / sigma.clamp_min(step / 25).expand(-1, len(labels))
+    return 2 * off * ((labels - y.unsqueeze(-1)).abs() + off) / sigma.clamp_min(step / 2) ** 2
 
 
 def _eps(logits: Tensor) -> float:

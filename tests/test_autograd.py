@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,8 @@ def test_gradcheck(backend: str, kind: str, regression: str, reduction: str) -> 
         assert isinstance(result, Tensor)
         return result
 
+    assert torch.autograd.gradcheck(lambda x: loss(x, sigma=sigma, weight=weight), x)
+    settings |= {"divergence": "likelihood", "variance_weight": 0.6}
     assert torch.autograd.gradcheck(lambda x: loss(x, sigma=sigma, weight=weight), x)
     if kind == "gaussian":
         q = torch.rand(4, 6, dtype=torch.float64)
@@ -140,13 +143,16 @@ def test_factor_of_the_loss_scales_the_gradient() -> None:
 
 @needs_cpp
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_float16_gradients_that_only_the_mean_makes_small_enough(reduction: str) -> None:
-    """Up to 4e5 a row before the factor 1/64, where float16 ends at 65,504."""
+@pytest.mark.parametrize("term", [{"regression": "l2"}, {"variance_weight": 3.0, "lambda_": 0.1}])
+def test_float16_gradients_that_only_the_mean_makes_small_enough(
+    term: dict[str, Any], reduction: str
+) -> None:
+    """Up to 3e5 a row before the factor 1/64, where float16 ends at 65,504."""
     labels = torch.arange(1001, dtype=torch.float64)
     x = torch.full((64, 1001), -20.0).half()
-    x[:, 0] = x[:, 1000] = 0  # as uncertain as can be, and as wrong
+    x[:, 0], x[:, 1000] = 0, -1.3  # a fifth of the mass as far away as can be
     factor = 1 / 64 if reduction == "sum" else 1
-    settings = {"labels": labels, "regression": "l2", "reduction": reduction}
+    settings = {"labels": labels, "reduction": reduction, **term}
     grads = []
     for backend in ("cpp", "reference"):
         z = (x if backend == "cpp" else x.double()).clone().requires_grad_()
@@ -335,7 +341,7 @@ def test_end_to_end_under_autocast(backend: str) -> None:
 def op_inputs(dtype: torch.dtype, requires_grad: bool, reduction: int) -> tuple:
     x = torch.randn(5, 6).to(dtype).requires_grad_(requires_grad)
     y, sigma, weight = torch.rand(5) * 5, 1 + torch.rand(5), torch.rand(5)
-    options = (0.5, 1.5, 0, 0, 2, 0.7, reduction, 0, False, True)
+    options = (0.5, 1.5, 0.1, 0, 0, 2, 0.7, reduction, 0, False, True)
     return (x, y, 0.0, sigma, weight, None, uniform_grid(6), 1.0, *options)
 
 

@@ -271,8 +271,8 @@ def test_module_survives_logits_on_another_device(backend: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("kind", "normal", "kind must be one of 'gaussian', .*'one_hot', got 'normal'"),
-        ("divergence", "js", "divergence must be one of 'kl', 'ce', got 'js'"),
+        ("kind", "normal", "kind must be one of 'gaussian', .*'laplace', got 'normal'"),
+        ("divergence", "js", "divergence must be one of 'kl', 'ce', 'likelihood', got 'js'"),
         ("regression", "huber", "regression must be one of 'l1', 'l2', 'smooth_l1', got 'huber'"),
         ("reduction", "batchmean", "reduction must be one of 'none', 'mean', 'sum', got"),
         ("out_of_range", "clip", "out_of_range must be one of 'error', 'clamp', 'keep', got"),
@@ -280,6 +280,7 @@ def test_module_survives_logits_on_another_device(backend: str) -> None:
         ("lambda_", -1.0, "lambda_ must be finite and >= 0, got -1"),
         ("lambda_", NAN, "lambda_ must be finite and >= 0, got nan"),
         ("ld_weight", INF, "ld_weight must be finite and >= 0, got inf"),
+        ("variance_weight", -0.1, "variance_weight must be finite and >= 0, got -0.1"),
         ("smooth_l1_beta", 0.0, "smooth_l1_beta must be finite and > 0, got 0.*regression='l1'"),
         (
             "backend",

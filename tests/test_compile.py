@@ -78,13 +78,22 @@ def test_number_of_rows_may_change(backend: str, reduction: str) -> None:
     [
         *[
             pytest.param("cpp", kind, marks=needs_cpp)
-            for kind in ("gaussian_pdf", "gaussian_bin", "two_hot", "one_hot")
+            for kind in ("gaussian_pdf", "gaussian_bin", "two_hot", "one_hot", "laplace")
         ],
         ("reference", "two_hot"),
     ],
 )
 def test_other_kinds(backend: str, kind: str) -> None:
     criterion = DLDLv2Loss(0, 20, kind=kind, regression="smooth_l1", backend=backend)
+    x, y = torch.randn(6, 21), 20 * torch.rand(6)
+    assert_same(step(compiled(criterion), x, y), step(criterion, x, y))
+
+
+@needs_cpp
+def test_policies_of_other_methods() -> None:
+    criterion = DLDLv2Loss(
+        0, 20, kind="one_hot", divergence="likelihood", variance_weight=0.05, backend="cpp"
+    )
     x, y = torch.randn(6, 21), 20 * torch.rand(6)
     assert_same(step(compiled(criterion), x, y), step(criterion, x, y))
 

@@ -43,7 +43,7 @@ def expect_mass(p: Tensor, labels: Tensor, where: dict[float, float]) -> None:
     torch.testing.assert_close(p, want, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "gaussian_bin"])
+@pytest.mark.parametrize("kind", ["gaussian", "gaussian_bin", "laplace"])
 @pytest.mark.parametrize("sigma", [0.0, 1e-300, 1e-160, 1e-30, 1e-3])
 def test_sigma_to_zero_puts_all_mass_on_the_nearest_label(
     backend: str, kind: str, sigma: float
@@ -79,6 +79,14 @@ def test_narrow_sigma_between_labels(backend: str) -> None:
     expect_mass(target_seen_by(backend, y, sigma, "gaussian", AGES), AGES, where)
 
 
+def test_narrow_laplace_between_labels(backend: str) -> None:
+    """Two labels, their share from the distances."""
+    y, sigma = 10.499, 0.03
+    ratio = math.exp(-((11 - y) - (y - 10)) / sigma)
+    where = {10.0: 1 / (1 + ratio), 11.0: ratio / (1 + ratio)}
+    expect_mass(target_seen_by(backend, y, sigma, "laplace", AGES), AGES, where)
+
+
 def test_narrow_bins_beside_a_border(backend: str) -> None:
     """The neighbour's cell begins within 2 sigma of y, though its label is 17 sigma away."""
     y, sigma = 24.56, 0.03
@@ -87,8 +95,15 @@ def test_narrow_bins_beside_a_border(backend: str) -> None:
     expect_mass(p, AGES, {24.0: below, 25.0: 1 - below})
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "gaussian_bin"])
-@pytest.mark.parametrize("sigma", [1e6, 1e9, 1e14, 1e17, 1e30, 1e200, 1e300])
+@pytest.mark.parametrize(
+    ("kind", "sigma"),
+    [
+        *itertools.product(
+            ("gaussian", "gaussian_bin"), (1e6, 1e9, 1e14, 1e17, 1e30, 1e200, 1e300)
+        ),
+        *(("laplace", sigma) for sigma in (1e9, 1e17, 1e30, 1e300)),
+    ],
+)
 def test_huge_sigma_is_the_uniform_distribution(backend: str, kind: str, sigma: float) -> None:
     p = target_seen_by(backend, 10.3, sigma, kind, AGES)
     torch.testing.assert_close(p, torch.full_like(p, 1 / 101), rtol=1e-6, atol=0)
@@ -110,7 +125,7 @@ ATTRACTIVENESS = torch.arange(41, dtype=torch.float64) * 0.1 + 1
 def test_ties(backend: str, labels: Tensor, y: float, low: float, high: float) -> None:
     k = int((labels - low).abs().argmin())
     y = float((labels[k] + labels[k + 1]) / 2)
-    for kind in ("gaussian", "gaussian_bin"):
+    for kind in ("gaussian", "gaussian_bin", "laplace"):
         p = target_seen_by(backend, y, 0.0, kind, labels)
         expect_mass(p, labels, {low: 0.5, high: 0.5})
     # one_hot: the lower one, and the other side as soon as y is off the midpoint
@@ -124,8 +139,10 @@ def test_ties(backend: str, labels: Tensor, y: float, low: float, high: float) -
 @pytest.mark.parametrize("power", [1, 1.5], ids=["equally spaced", "bent"])
 def test_ties_of_labels_whose_sums_are_rounded(backend: str, power: float, sigma: float) -> None:
     labels = ATTRACTIVENESS**power
-    for low, high in itertools.pairwise(labels.tolist()):
-        p = target_seen_by(backend, (low + high) / 2, sigma, "gaussian", labels)
+    for kind, (low, high) in itertools.product(
+        ("gaussian", "laplace"), itertools.pairwise(labels.tolist())
+    ):
+        p = target_seen_by(backend, (low + high) / 2, sigma, kind, labels)
         expect_mass(p, labels, {low: 0.5, high: 0.5})
 
 
@@ -140,15 +157,15 @@ def test_targets_far_outside_are_kept_without_nan(
     assert float(p.sum()) == pytest.approx(1)
     end = 100 if y > 0 else 0
     assert int(p.argmax()) == end
-    if kind == "gaussian":
-        # The exponents relative to the label at the end of the grid.
-        u = (AGES - end).abs()
-        beyond = abs(y - end)
+    # The exponents relative to the label at the end of the grid.
+    u = (AGES - end).abs()
+    exponents = {"gaussian": u * (u + 2 * abs(y - end)) / 2, "laplace": u * sigma}
+    if kind in exponents:
         want = (u == 0).double()
         if sigma > 1e-20:
-            want = torch.exp(-u * (u + 2 * beyond) / (2 * sigma**2))
+            want = torch.exp(-exponents[kind] / sigma**2)
         torch.testing.assert_close(p, want / want.sum(), rtol=1e-9, atol=1e-10)
-    if abs(y) >= 1e6 or kind in ("two_hot", "one_hot"):
+    if (abs(y) >= 1e6 and kind != "laplace") or kind in ("two_hot", "one_hot"):
         expect_mass(p, AGES, {float(end): 1.0})
 
 
@@ -228,7 +245,7 @@ def test_masked_labels_outside_the_target(backend: str, kind: str, dtype: torch.
     x = torch.randn(1, 101).to(dtype)
     x[:, 60:] = -INF
     y = torch.tensor([30.0])
-    settings = {"kind": kind, "backend": backend}
+    settings = {"kind": kind, "sigma": 1.0, "backend": backend}
     loss, grad = loss_and_grad(x, y, labels=AGES, **settings)
     assert bool(grad.isfinite().all())
     assert torch.equal(grad[:, 60:], torch.zeros(1, 41, dtype=dtype))
@@ -260,6 +277,65 @@ def test_masked_label_in_the_tail_is_harmless(backend: str) -> None:
         x[0, label] = -INF
         loss, _ = loss_and_grad(x, y, labels=AGES, sigma=2.0, backend=backend)
         assert bool(loss.isfinite()) == finite
+
+
+def test_masked_label_in_the_tail_of_laplace_is_harmless(backend: str) -> None:
+    y = torch.tensor([30.0])
+    for label, finite in ((56, True), (55, False)):  # 26 and 25 sigma; the tail begins at 25.3
+        x = torch.zeros(1, 101)
+        x[0, label] = -INF
+        loss, _ = loss_and_grad(x, y, labels=AGES, sigma=1.0, kind="laplace", backend=backend)
+        assert bool(loss.isfinite()) == finite
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", NORMALISED)
+def test_likelihood_is_finite_for_any_logits(backend: str, kind: str, dtype: torch.dtype) -> None:
+    """It has no logarithm: a label that is masked or far below the others has likelihood 0."""
+    x = torch.randn(3, 101).to(dtype)
+    x[0, 10:60], x[1, 10:60], x[2, 30] = -INF, -1e4, 1e4
+    y = torch.full((3,), 30.0)
+    loss, grad = loss_and_grad(
+        x, y, labels=AGES, sigma=0.1, kind=kind, divergence="likelihood", lambda_=0,
+        reduction="none", backend=backend,
+    )  # fmt: skip
+    assert loss[:2].tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert loss[2].item() == pytest.approx(-1, abs=1e-3)
+    torch.testing.assert_close(grad, torch.zeros_like(grad), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("offset", [0, 1_000_000])
+def test_variance_of_certain_and_of_most_uncertain_predictions(
+    backend: str, dtype: torch.dtype, offset: int
+) -> None:
+    labels = AGES + offset
+    x = torch.zeros(3, 101, dtype=dtype)
+    x[0, 30] = 200  # all mass on one label
+    x[1, 0] = x[1, 100] = 200  # halves on both ends
+    y = torch.full((3,), 30.0 + offset, dtype=torch.float64)
+    loss, grad = loss_and_grad(
+        x, y, labels=labels, lambda_=0, ld_weight=0, variance_weight=0.5, reduction="none",
+        backend=backend,
+    )  # fmt: skip
+    assert loss.tolist() == pytest.approx([0, 1250, 425], rel=1e-6, abs=1e-6)
+    u = torch.arange(-50, 51, dtype=torch.float64)
+    torch.testing.assert_close(grad[:2], torch.zeros_like(grad[:2]), rtol=0, atol=1e-4)
+    want = 2.5 * 0.5 * (u**2 - 850) / 101
+    eps = 2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(grad[2].double(), want, rtol=eps, atol=1e-3 * eps + 1e-5)
+
+
+def test_variance_of_masked_labels(backend: str) -> None:
+    x = torch.randn(2, 101)
+    x[:, 60:] = -INF
+    y = torch.tensor([30.0, 10.0])
+    settings = {"sigma": 1.0, "variance_weight": 0.3, "backend": backend}
+    loss, grad = loss_and_grad(x, y, labels=AGES, **settings)
+    short, short_grad = loss_and_grad(x[:, :60], y, labels=AGES[:60], **settings)
+    torch.testing.assert_close(loss, short, rtol=1e-5, atol=0)
+    torch.testing.assert_close(grad[:, :60], short_grad, rtol=1e-4, atol=1e-6)
+    assert not grad[:, 60:].any()
 
 
 def test_masked_labels_without_divergence(backend: str) -> None:
@@ -294,13 +370,15 @@ def test_zero_coefficients_leave_one_term(backend: str, regression: str) -> None
     x, y = torch.randn(6, 101), torch.rand(6) * 100
     settings: dict[str, Any] = {"labels": AGES, "regression": regression, "backend": backend}
     terms = functional.label_distribution_loss(x, y, return_terms=True, **settings)
+    _, std = functional.expectation(x, AGES, return_std=True, backend=backend)
     for changes, rows in (
         ({"lambda_": 0}, terms.divergence),
         ({"ld_weight": 0}, terms.regression),
         ({"lambda_": 0, "ld_weight": 0}, torch.zeros(6)),
+        ({"lambda_": 0, "ld_weight": 0, "variance_weight": 1}, std**2),
     ):
         loss, grad = loss_and_grad(x, y, **settings, **changes)
-        torch.testing.assert_close(loss, rows.mean())
+        torch.testing.assert_close(loss, rows.mean().to(loss.dtype))
         if len(changes) == 2:
             assert not grad.any()
 
@@ -316,14 +394,32 @@ def test_dex_is_cross_entropy_of_the_nearest_label(backend: str) -> None:
     torch.testing.assert_close(grad, x.grad)
 
 
+def test_released_dex_is_the_likelihood_of_the_nearest_label(backend: str) -> None:
+    x = torch.randn(6, 101)
+    y = torch.tensor([0.0, 3.4, 3.5, 3.6, 50.0, 100.0])
+    loss, grad = loss_and_grad(
+        x, y, labels=AGES, kind="one_hot", divergence="likelihood", lambda_=0, backend=backend
+    )
+    x.requires_grad_()
+    want = torch.nn.functional.nll_loss(x.softmax(-1), torch.tensor([0, 3, 3, 4, 50, 100]))
+    want.backward(torch.tensor(0.5))
+    torch.testing.assert_close(loss, want.detach())
+    torch.testing.assert_close(grad, x.grad)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("value", [NAN, INF])
-def test_nan_logits_make_only_their_row_nan(backend: str, value: float, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("divergence", ["kl", "likelihood"])
+def test_nan_logits_make_only_their_row_nan(
+    backend: str, divergence: str, value: float, dtype: torch.dtype
+) -> None:
     """In the first, middle and last place of a row, inside and outside of the target's window."""
     x = torch.randn(21, 101).to(dtype)
     x[2, 0], x[9, 50], x[20, 100] = value, value, value
     y = torch.full((21,), 50.0)
-    loss, grad = loss_and_grad(x, y, labels=AGES, reduction="none", backend=backend)
+    loss, grad = loss_and_grad(
+        x, y, labels=AGES, divergence=divergence, reduction="none", backend=backend
+    )
     bad = [i in (2, 9, 20) for i in range(21)]
     assert loss.isnan().tolist() == bad
     assert grad.isnan().all(-1).tolist() == bad

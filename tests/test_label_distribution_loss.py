@@ -60,11 +60,15 @@ def test_every_setting(
 ) -> None:
     x = (2 * torch.randn(19, 21)).to(dtype)
     sigma = 0.7 + 3 * torch.rand(19, dtype=torch.float64)
-    for labels in (bent_grid(21), uniform_grid(21)):
+    for labels, variance_weight in (
+        (bent_grid(21), 0),
+        (uniform_grid(21), 0),
+        (bent_grid(21), 0.2),
+    ):
         assert_kernel_matches(
             x, targets_on(labels, 19), labels=labels, sigma=sigma, weight=torch.rand(19), kind=kind,
             divergence=divergence, regression=regression, reduction=reduction, smooth_l1_beta=1.5,
-            lambda_=0.3, ld_weight=1.7,
+            lambda_=0.3, ld_weight=1.7, variance_weight=variance_weight,
         )  # fmt: skip
 
 
@@ -80,6 +84,24 @@ def test_every_row_length(n_labels: int, dtype: torch.dtype) -> None:
         q[:, ::2] = 0
         q[:, 0] = 1
         assert_kernel_matches(x, None, labels=labels, target_distribution=q)
+
+
+@pytest.mark.parametrize(("n_labels", "dtype"), [*product(ROW_LENGTHS, DTYPES)])
+def test_policies_of_other_methods_at_every_row_length(n_labels: int, dtype: torch.dtype) -> None:
+    n_rows = 21 if n_labels <= 512 else 5
+    x = (3 * torch.randn(n_rows, n_labels)).to(dtype)
+    for labels in (uniform_grid(n_labels), bent_grid(n_labels)):
+        y = targets_on(labels, n_rows)
+        assert_kernel_matches(x, y, labels=labels, kind="laplace", sigma=1.5)
+        for kind in ("gaussian", "one_hot"):
+            assert_kernel_matches(
+                x, y, labels=labels, kind=kind, divergence="likelihood", variance_weight=0.01
+            )
+        q = torch.rand(n_rows, n_labels)
+        assert_kernel_matches(
+            x, y, labels=labels, target_distribution=q, divergence="likelihood",
+            variance_weight=0.01,
+        )  # fmt: skip
 
 
 def test_longest_rows() -> None:
@@ -123,7 +145,7 @@ def test_logits_that_exceed_the_cache(n_rows: int, n_labels: int) -> None:
 
 # Below half a step the target is tabulated in float64, above it is computed with vectors.
 @pytest.mark.parametrize("sigma", [0, 1e-9, 0.03, 0.2, 0.499, 0.501, 1.0, 7.0, 60.0, 1e5, 1e12])
-@pytest.mark.parametrize("kind", ["gaussian", "gaussian_bin"])
+@pytest.mark.parametrize("kind", ["gaussian", "gaussian_bin", "laplace"])
 @pytest.mark.parametrize("grid", [uniform_grid, bent_grid])
 def test_every_width(grid, kind: str, sigma: float) -> None:
     labels = grid(45)
@@ -143,7 +165,7 @@ def test_ordinary_and_special_rows_in_one_block(dtype: torch.dtype) -> None:
     weight = torch.ones(48)
     weight[2], weight[40] = 0, torch.nan
     x = torch.randn(48, 37).to(dtype)
-    for kind in ("gaussian", "gaussian_bin"):
+    for kind in ("gaussian", "gaussian_bin", "laplace"):
         settings = {
             "labels": labels, "kind": kind, "out_of_range": "keep", "ignore_nan": True,
             "sigma": sigma, "reduction": "none",

@@ -122,9 +122,9 @@ def test_grid_keeps_its_digits_when_the_module_changes_its_dtype(backend: str, c
 
 def test_copies_of_the_module_compute_the_same(backend: str) -> None:
     criterion = DLDLv2Loss(
-        labels=[0, 1, 2, 4, 8, 16], sigma=1.5, lambda_=0.3, ld_weight=2, kind="gaussian_bin",
-        divergence="ce", regression="smooth_l1", smooth_l1_beta=0.4, reduction="sum",
-        out_of_range="clamp", ignore_nan=True, validate=False, backend=backend,
+        labels=[0, 1, 2, 4, 8, 16], sigma=1.5, lambda_=0.3, ld_weight=2, variance_weight=0.1,
+        kind="gaussian_bin", divergence="ce", regression="smooth_l1", smooth_l1_beta=0.4,
+        reduction="sum", out_of_range="clamp", ignore_nan=True, validate=False, backend=backend,
     )  # fmt: skip
     x, y = torch.randn(3, 6), torch.tensor([2.5, math.nan, 99.0])
     want = criterion(x, y)

@@ -70,6 +70,7 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, dict]:
         "reduction": draw(st.sampled_from(REDUCTIONS)),
         "lambda_": draw(st.sampled_from([0.0, 0.1, 1.0])),
         "ld_weight": draw(st.sampled_from([0.0, 0.01, 1.0])),
+        "variance_weight": draw(st.sampled_from([0.0, 0.05, 1.0])),
     }
     if draw(st.booleans()):
         options["weight"] = torch.rand(n_rows, generator=generator).clamp_min(0.01)
@@ -118,6 +119,7 @@ def test_gradients_of_normalised_targets_sum_to_zero(case: tuple[Tensor, Tensor,
     eps = torch.finfo(x.dtype).eps
     span = float(options["labels"][-1] - options["labels"][0])
     slack = eps * options["lambda_"] * span * (1 + 2 * span + span / options["smooth_l1_beta"])
+    slack += eps * options["variance_weight"] * span**2
     assert bool((x.grad.sum(-1).abs() <= 100 * (eps * (scale + 1) + slack) + 1e-9).all())
 
 
@@ -126,7 +128,7 @@ def test_gradients_of_normalised_targets_sum_to_zero(case: tuple[Tensor, Tensor,
 def test_target_distributions_are_distributions(labels: Tensor, place: float, width: float) -> None:
     y = labels[0] + place * (labels[-1] - labels[0])
     step = float(labels[1] - labels[0])
-    for kind in ("gaussian", "gaussian_bin", "two_hot", "one_hot"):
+    for kind in ("gaussian", "gaussian_bin", "two_hot", "one_hot", "laplace"):
         p = functional.label_distribution(y, labels, width * step, kind)
         assert bool((p >= 0).all())
         assert abs(float(p.sum()) - 1) < 1e-12

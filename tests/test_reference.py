@@ -36,6 +36,9 @@ def by_hand(kind: str, y: float, labels: list[float], sigma: float) -> list[floa
             for label in labels
         ]
         return pdf if kind == "gaussian_pdf" else [value / sum(pdf) for value in pdf]
+    if kind == "laplace":
+        density = [math.exp(-abs(label - y) / sigma) for label in labels]
+        return [value / sum(density) for value in density]
     if kind == "gaussian_bin":
         inner = [(labels[k] + labels[k + 1]) / 2 for k in range(n - 1)]
         borders = [2 * labels[0] - inner[0], *inner, 2 * labels[-1] - inner[-1]]
@@ -89,17 +92,22 @@ def test_loss_row_by_row(kind: str, divergence: str, regression: str) -> None:
     s = torch.tensor([2.0, 0.8, 1.0, 3.0, 0.6, 1.5], dtype=torch.float64)
     loss = functional.label_distribution_loss(
         x, y, labels=labels, sigma=s, kind=kind, divergence=divergence, regression=regression,
-        smooth_l1_beta=0.8, lambda_=0.7, ld_weight=1.3, reduction="none", backend="reference",
+        smooth_l1_beta=0.8, lambda_=0.7, ld_weight=1.3, variance_weight=0.4, reduction="none",
+        backend="reference",
     )  # fmt: skip
     for i in range(6):
         e = [math.exp(v) for v in x[i].tolist()]
         p_hat = [v / sum(e) for v in e]
         p = by_hand(kind, float(y[i]), labels.tolist(), float(s[i]))
-        d = -sum(a * math.log(b) for a, b in zip(p, p_hat, strict=True))
+        if divergence == "likelihood":
+            d = -sum(a * b for a, b in zip(p, p_hat, strict=True))
+        else:
+            d = -sum(a * math.log(b) for a, b in zip(p, p_hat, strict=True))
         if divergence == "kl":
             d += sum(a * math.log(a) for a in p if a > 0)
         y_hat = sum(a * b for a, b in zip(p_hat, labels.tolist(), strict=True))
         want = 1.3 * d + 0.7 * rho_by_hand(regression, y_hat - float(y[i]), 0.8)
+        want += 0.4 * sum(b * (a - y_hat) ** 2 for a, b in zip(labels.tolist(), p_hat, strict=True))
         assert float(loss[i]) == pytest.approx(want, rel=1e-9, abs=1e-9)
 
 
@@ -185,15 +193,18 @@ def test_gradient_of_the_density_is_s_p_hat_minus_p(backend: str) -> None:
     assert loss.item() == pytest.approx(kl.item(), abs=1e-8)
 
 
-@pytest.mark.parametrize(("kind", "regression"), [*product(KINDS, REGRESSIONS)])
-def test_closed_form_gradient(backend: str, kind: str, regression: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "divergence", "regression"), [*product(KINDS, ("kl", "likelihood"), REGRESSIONS)]
+)
+def test_closed_form_gradient(backend: str, kind: str, divergence: str, regression: str) -> None:
     """Eq. 17, generalised: w_ld (S p_hat - p) + lambda rho' p_hat (l - y_hat)."""
     labels = bent_grid(12)
     x = torch.randn(8, 12, dtype=torch.float64)
     y = torch.tensor([0.0, 11.0, 0.4, 2.0, 3.3, 5.0, 7.9, 10.0])
     loss, grad = loss_and_grad(
-        x, y, labels=labels, kind=kind, regression=regression, smooth_l1_beta=1.5, lambda_=0.6,
-        ld_weight=1.7, reduction="none", backend=backend,
+        x, y, labels=labels, kind=kind, divergence=divergence, regression=regression,
+        smooth_l1_beta=1.5, lambda_=0.6, ld_weight=1.7, variance_weight=0.3, reduction="none",
+        backend=backend,
     )  # fmt: skip
     for i in range(8):
         p = np.array(by_hand(kind, float(y[i].double()), labels.tolist(), 2.0))
@@ -206,7 +217,9 @@ def test_closed_form_gradient(backend: str, kind: str, regression: str) -> None:
             "l2": 2 * error,
             "smooth_l1": np.clip(error / 1.5, -1, 1),
         }[regression]
-        want = 1.7 * (p.sum() * p_hat - p) + 0.6 * slope * p_hat * (labels.numpy() - y_hat)
+        pull = {"kl": p.sum() * p_hat - p, "likelihood": p_hat * (p @ p_hat - p)}[divergence]
+        off = labels.numpy() - y_hat
+        want = 1.7 * pull + 0.6 * slope * p_hat * off + 0.3 * p_hat * (off**2 - p_hat @ off**2)
         want *= float(row_factors(loss)[i])
         np.testing.assert_allclose(grad[i], want, rtol=1e-8, atol=1e-9)
 

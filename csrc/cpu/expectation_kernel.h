@@ -42,16 +42,7 @@ DLDL_FAST_INLINE Moments<A, W> moments(const void* logits, int64_t row_stride, c
   store<W>(m.mean, V(V(Transpose<W>::reduce(s_labels, Add{})) * inverse_sum));
   if (!needs_variance) return m;
   for (int r = 0; r < n_rows; ++r) {
-    const A* e = scratch.exponentials(r);
-    V sum{};
-    for (int64_t v = 0; v < vectors.count; ++v) {
-      const int64_t k = vectors.begin(v);
-      const V deviation = load<W>(labels + k) - m.mean[r];
-      V value = load<W>(e + k);
-      if (v + 1 == vectors.count) value *= vectors.last_fresh;
-      sum += value * deviation * deviation;
-    }
-    squares[r] = sum;
+    squares[r] = sum_squares(scratch.exponentials(r), m.mean[r], labels, vectors);
   }
   store<W>(m.variance, V(V(Transpose<W>::reduce(squares, Add{})) * inverse_sum));
   return m;

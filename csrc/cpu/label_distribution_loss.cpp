@@ -33,9 +33,9 @@ void fill(Tensor scalar, double value) {
 Results run(const Tensor& given_logits, const std::optional<Tensor>& target, double sigma_number,
             const std::optional<Tensor>& sigma, const std::optional<Tensor>& weight,
             const std::optional<Tensor>& target_distribution, const Tensor& labels, double lambda,
-            double ld_weight, int64_t kind, int64_t divergence, int64_t regression,
-            double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan,
-            bool validate, bool return_terms, bool needs_grad) {
+            double ld_weight, double variance_weight, int64_t kind, int64_t divergence,
+            int64_t regression, double smooth_l1_beta, int64_t reduction, int64_t out_of_range,
+            bool ignore_nan, bool validate, bool return_terms, bool needs_grad) {
   const Tensor logits = with_contiguous_rows(given_logits);
   const int64_t n_rows = logits.size(0), n_labels = logits.size(1);
   STD_TORCH_CHECK(target.has_value() || target_distribution.has_value(),
@@ -47,6 +47,7 @@ Results run(const Tensor& given_logits, const std::optional<Tensor>& target, dou
   const Values distributions("target_distribution", target_distribution, n_rows * n_labels);
   const LossOptions options{lambda,
                             ld_weight,
+                            variance_weight,
                             static_cast<Kind>(kind),
                             static_cast<Divergence>(divergence),
                             static_cast<Regression>(regression),
@@ -147,16 +148,17 @@ void scale_rows(Tensor grad_logits, const Tensor& grad_loss, const std::optional
   });
 }
 
-#define DLDL_FAST_LOSS_PARAMETERS                                                               \
-  const Tensor &logits, const std::optional<Tensor>&target, double sigma_number,                \
-      const std::optional<Tensor>&sigma, const std::optional<Tensor>&weight,                    \
-      const std::optional<Tensor>&target_distribution, const Tensor &labels,                    \
-      double /*label_step*/, double lambda, double ld_weight, int64_t kind, int64_t divergence, \
-      int64_t regression, double smooth_l1_beta, int64_t reduction, int64_t out_of_range,       \
-      bool ignore_nan, bool validate
+#define DLDL_FAST_LOSS_PARAMETERS                                                     \
+  const Tensor &logits, const std::optional<Tensor>&target, double sigma_number,      \
+      const std::optional<Tensor>&sigma, const std::optional<Tensor>&weight,          \
+      const std::optional<Tensor>&target_distribution, const Tensor &labels,          \
+      double /*label_step*/, double lambda, double ld_weight, double variance_weight, \
+      int64_t kind, int64_t divergence, int64_t regression, double smooth_l1_beta,    \
+      int64_t reduction, int64_t out_of_range, bool ignore_nan, bool validate
 #define DLDL_FAST_LOSS_ARGUMENTS                                                               \
   logits, target, sigma_number, sigma, weight, target_distribution, labels, lambda, ld_weight, \
-      kind, divergence, regression, smooth_l1_beta, reduction, out_of_range, ignore_nan, validate
+      variance_weight, kind, divergence, regression, smooth_l1_beta, reduction, out_of_range,  \
+      ignore_nan, validate
 
 std::tuple<Tensor, std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>
 label_distribution_loss(DLDL_FAST_LOSS_PARAMETERS, bool return_terms, bool needs_grad) {

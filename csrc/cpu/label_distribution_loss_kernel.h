@@ -4,6 +4,8 @@
 // (1 / P; a constant for kGaussianPdf), S = c P:
 //   D   = c (sum p log p - sum p (x - max x)) + S (log c + log s)          Eq. 9, KL
 //   dx_k = e_k / s (w_ld S + lambda rho' (l_k - y_hat)) - w_ld c p_k       Eq. 17
+// The likelihood is D = -Q with Q = c sum p e / s, and has w_ld (Q - c p_k) e_k / s in the place of
+// w_ld (S e_k / s - c p_k). A variance V adds w_v ((l_k - y_hat)^2 - V) e_k / s.
 #pragma once
 
 #include "cpu/loss_long_rows.h"
@@ -22,6 +24,8 @@ ChunkResult loss_rows(const LossInputs& in, const LossOutputs& out, int64_t begi
   const bool is_pdf = in.options.kind == Kind::kGaussianPdf && in.distribution.data == nullptr;
   const bool needs_target = in.options.ld_weight != 0 || out.terms != nullptr || is_pdf ||
                             (in.target.data == nullptr && in.options.lambda != 0);
+  const bool may_be_short = W > 1 && n_labels <= kMaxShort && in.options.variance_weight == 0 &&
+                            in.options.divergence != Divergence::kLikelihood;
   // The common case, whose rows are prepared together. H doubles are as wide as W floats.
   constexpr int H = W > 1 ? W / 2 : 1;
   const bool is_gaussian = needs_target && in.options.kind == Kind::kGaussian &&
@@ -51,7 +55,7 @@ ChunkResult loss_rows(const LossInputs& in, const LossOutputs& out, int64_t begi
     }
     bool is_done = false;
     if constexpr (W > 1) {
-      if (all_ordinary && n_labels <= kMaxShort) {
+      if (all_ordinary && may_be_short) {
         short_rows(block, in, row0, scratch.exponentials(0), scratch.target(0), grad);
         is_done = true;
       }

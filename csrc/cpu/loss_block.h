@@ -11,7 +11,8 @@ namespace {
 // How the target distribution of a row is computed.
 enum class Shape {
   kNone,       // not needed
-  kVectors,    // a Gaussian, by vectors: log p_k = neg_inverse u (u + two_delta), u = l_k - l_near
+  kGaussian,   // by vectors: log p_k = neg_inverse u (u + two_delta), u = l_k - l_near
+  kLaplace,    // by vectors: log p_k = neg_inverse min(|u|, |u + two_delta|)
   kTabulated,  // already in the scratch row
   kGiven,      // the caller's histogram
 };
@@ -24,7 +25,7 @@ struct Block {
   // First and last vector that has target mass.
   int32_t window_first[W];
   int32_t window_last[W];
-  A l_near[W], two_delta[W], neg_inverse[W];  // of Shape::kVectors
+  A l_near[W], two_delta[W], neg_inverse[W];  // of Shape::kGaussian and kLaplace
   A tabulated_entropy[W];                     // sum p log p of Shape::kTabulated
   A target[W];                                // relative to the middle of the grid
   A scale[W], log_scale[W];                   // c and log c of kGaussianPdf
@@ -32,7 +33,7 @@ struct Block {
   double histogram_scale[W];  // 1 / sum of Shape::kGiven
   // Row scalars, one lane a row, as vectors become them.
   A max[W], mass[W], divergence[W], regression[W], expectation[W], loss[W];
-  A grad_softmax[W], grad_expectation[W], grad_target[W];
+  A grad_softmax[W], grad_expectation[W], grad_variance[W], grad_target[W];
 };
 
 template <class A, int W>
@@ -135,7 +136,6 @@ DLDL_FAST_INLINE void set_target(Block<A, W>& block, int r, const RowVectors<A, 
     return set_bins(block, r, vectors, grid, y, sigma, nearest, scratch);
   }
   const double delta = grid.labels[nearest] - y;
-  const double inverse = 0.5 / (sigma * sigma);
   if (kind == Kind::kGaussianPdf) {
     constexpr double kLogSqrtTwoPi = 0.91893853320467274178;
     const double z = delta / sigma;
@@ -143,25 +143,24 @@ DLDL_FAST_INLINE void set_target(Block<A, W>& block, int r, const RowVectors<A, 
     block.log_scale[r] = static_cast<A>(log_scale);
     block.scale[r] = static_cast<A>(std::exp(log_scale));
   }
-  const Window window = gaussian_window(grid, y, sigma, nearest, -kLogTail);
+  const bool is_laplace = kind == Kind::kLaplace;
+  const Window window = is_laplace ? laplace_window(grid, y, sigma, nearest, -kLogTail)
+                                   : gaussian_window(grid, y, sigma, nearest, -kLogTail);
   // A sigma far below the distance of the labels: in float64, since the second label's share
   // depends on y beyond the digits of float32, and 1 / sigma^2 may overflow.
   constexpr int64_t kNarrow = 3;
   if (window.last - window.first < kNarrow) {
     double narrow[kNarrow];
     for (int64_t k = window.first; k <= window.last; ++k) {
-      // In sums of two labels, as midpoints are: 0 on a tie and never below.
-      const double l = grid.labels[k], l_near = grid.labels[nearest];
-      const double excess = (l - l_near) * (l + l_near - 2 * y);
-      const double mass = excess == 0 ? 1 : std::exp(-excess / (2 * sigma * sigma));
-      narrow[k - window.first] = mass < kTail ? 0 : mass;
+      narrow[k - window.first] =
+          relative_mass(kind, grid.labels[k], grid.labels[nearest], y, sigma);
     }
     return set_table(block, r, vectors, window, narrow, scratch);
   }
-  block.shape[r] = Shape::kVectors;
+  block.shape[r] = is_laplace ? Shape::kLaplace : Shape::kGaussian;
   block.l_near[r] = static_cast<const A*>(grid.centred)[nearest];
   block.two_delta[r] = static_cast<A>(2 * delta);
-  block.neg_inverse[r] = static_cast<A>(-inverse);
+  block.neg_inverse[r] = static_cast<A>(is_laplace ? -1 / sigma : -0.5 / (sigma * sigma));
   set_window(block, r, vectors, window);
 }
 
@@ -218,7 +217,7 @@ DLDL_FAST_INLINE bool set_ordinary_targets(Block<A, W>& block, int r0,
     l_near[i] = grid.labels[nearest[i]];
     block.l_near[r0 + i] = static_cast<const A*>(grid.centred)[nearest[i]];
     block.status[r0 + i] = RowStatus::kUsed;
-    block.shape[r0 + i] = Shape::kVectors;
+    block.shape[r0 + i] = Shape::kGaussian;
   }
   const D delta = load<H>(l_near) - y;
   store_converted<H>(block.two_delta + r0, delta + delta);
@@ -232,7 +231,7 @@ DLDL_FAST_INLINE bool set_ordinary_targets(Block<A, W>& block, int r0,
 template <class V>
 struct TargetSums {
   V mass;     // sum p
-  V logits;   // sum p (x - max x)
+  V logits;   // sum p (x - max x); of kLikelihood sum p e
   V entropy;  // sum p log p
   V labels;   // sum p l, for histograms
 };
@@ -253,6 +252,7 @@ DLDL_FAST_INLINE void finish_rows(Block<A, W>& block, const LossInputs& in, Vect
   const LossOptions& options = in.options;
   const V zero{}, one = zero + A(1);
   const V log_s = log(s), inverse_s = one / s;
+  const bool is_likelihood = options.divergence == Divergence::kLikelihood;
 
   V divergence{}, total{}, scale{};
   if (needs_target) {
@@ -270,6 +270,7 @@ DLDL_FAST_INLINE void finish_rows(Block<A, W>& block, const LossInputs& in, Vect
     if (options.divergence == Divergence::kKl) {
       divergence += scale * sums.entropy + total * log_scale;
     }
+    if (is_likelihood) divergence = -(scale * inverse_s) * sums.logits;
     store<W>(block.scale, scale);
     store<W>(block.mass, sums.mass);
   }
@@ -305,6 +306,10 @@ DLDL_FAST_INLINE void finish_rows(Block<A, W>& block, const LossInputs& in, Vect
     loss += ld_weight * divergence;
     grad_softmax = grad_scale * ld_weight * total * inverse_s;
     grad_target = grad_scale * ld_weight * scale;
+    if (is_likelihood) {
+      grad_softmax = -grad_scale * ld_weight * divergence * inverse_s;
+      grad_target *= inverse_s;
+    }
   }
   if (options.lambda != 0) {
     loss += lambda * regression;
@@ -319,15 +324,40 @@ DLDL_FAST_INLINE void finish_rows(Block<A, W>& block, const LossInputs& in, Vect
   store<W>(block.grad_target, grad_target);
 }
 
-// log p_k = -(l_k - y)^2 / (2 sigma^2) less that of the nearest label.
-template <class V>
-DLDL_FAST_INLINE V gaussian_log(V label, V l_near, V two_delta, V neg_inverse) {
-  const V u = label - l_near;
-  return u * (u + two_delta) * neg_inverse;
+// Adds the variance of the predicted distributions; squares = sum e (l - y_hat)^2.
+template <class A, int W>
+DLDL_FAST_INLINE void add_variance(Block<A, W>& block, const LossInputs& in, Vector<A, W> s,
+                                   Vector<A, W> squares) {
+  using V = Vector<A, W>;
+  const A weight = static_cast<A>(in.options.variance_weight);
+  const V variance = squares / s;
+  const V grad = static_cast<A>(in.grad_scale) * weight / s;
+  store<W>(block.loss, V(load<W>(block.loss) + weight * variance));
+  store<W>(block.grad_softmax, V(load<W>(block.grad_softmax) - grad * variance));
+  store<W>(block.grad_variance, grad);
 }
 
+// log p_k = -(l_k - y)^2 / (2 sigma^2) less that of the nearest label.
+struct GaussianLog {
+  template <class V>
+  DLDL_FAST_MEMBER V operator()(V label, V l_near, V two_delta, V neg_inverse) const {
+    const V u = label - l_near;
+    return u * (u + two_delta) * neg_inverse;
+  }
+};
+
+// log p_k = -|l_k - y| / sigma, likewise; no label lies between y and the nearest one.
+struct LaplaceLog {
+  template <class V>
+  DLDL_FAST_MEMBER V operator()(V label, V l_near, V two_delta, V neg_inverse) const {
+    const V u = label - l_near;
+    const V near_side = abs(u), far_side = abs(V(u + two_delta));
+    return (far_side < near_side ? far_side : near_side) * neg_inverse;
+  }
+};
+
 template <class V>
-DLDL_FAST_INLINE V gaussian_mass(V log_p) {
+DLDL_FAST_INLINE V density_mass(V log_p) {
   return log_p < static_cast<float>(kLogTail) ? V{} : exp_in_range(log_p);
 }
 

@@ -18,19 +18,20 @@ DLDL_FAST_INLINE void for_window(const Block<A, W>& block, int r, const RowVecto
   if (end == last) f(vectors.size - W, vectors.last_fresh);
 }
 
-template <class A, int W>
-DLDL_FAST_INLINE TargetSums<Vector<A, W>> sum_gaussian(const Block<A, W>& block, int r,
-                                                       const RowVectors<A, W>& vectors,
-                                                       const A* labels, const A* x, A max_logit,
-                                                       A* p_row) {
+// log_of(label, l_near, two_delta, neg_inverse) is the log of the density.
+template <class A, int W, class F>
+DLDL_FAST_INLINE TargetSums<Vector<A, W>> sum_density(const Block<A, W>& block, int r,
+                                                      const RowVectors<A, W>& vectors,
+                                                      const A* labels, const A* x, A max_logit,
+                                                      A* p_row, const F& log_of) {
   using V = Vector<A, W>;
   TargetSums<V> sums{V{}, V{}, V{}, V{}};
   const V l_near = broadcast<A, W>(block.l_near[r]),
           two_delta = broadcast<A, W>(block.two_delta[r]);
   const V neg_inverse = broadcast<A, W>(block.neg_inverse[r]), shift = broadcast<A, W>(max_logit);
   for_window(block, r, vectors, [&](int64_t k, V fresh) DLDL_FAST_LAMBDA {
-    const V log_p = gaussian_log(load<W>(labels + k), l_near, two_delta, neg_inverse);
-    const V p = gaussian_mass(log_p);
+    const V log_p = log_of(load<W>(labels + k), l_near, two_delta, neg_inverse);
+    const V p = density_mass(log_p);
     store<W>(p_row + k, p);
     add_target<V>(sums, p * fresh, log_p, load<W>(x + k) - shift);
   });
@@ -80,8 +81,10 @@ DLDL_FAST_INLINE TargetSums<Vector<A, W>> sum_target(const Block<A, W>& block, i
   const RowValues& given = in.distribution;
   const int64_t offset = row * in.grid.size;
   switch (block.shape[r]) {
-    case Shape::kVectors:
-      return sum_gaussian(block, r, vectors, labels, x, max_logit, p_row);
+    case Shape::kGaussian:
+      return sum_density(block, r, vectors, labels, x, max_logit, p_row, GaussianLog{});
+    case Shape::kLaplace:
+      return sum_density(block, r, vectors, labels, x, max_logit, p_row, LaplaceLog{});
     case Shape::kTabulated:
       return sum_table(block, r, vectors, x, max_logit, p_row);
     case Shape::kGiven:
@@ -95,8 +98,25 @@ DLDL_FAST_INLINE TargetSums<Vector<A, W>> sum_target(const Block<A, W>& block, i
   return {V{}, V{}, V{}, V{}};
 }
 
-// dx_k = e_k (grad_softmax + grad_expectation (l_k - y_hat)) - grad_target p_k
-template <class T, class A, int W>
+// p_k e_k in the place of p_k, for kLikelihood; returns their sum.
+template <class A, int W>
+DLDL_FAST_INLINE Vector<A, W> multiply_target(const Block<A, W>& block, int r,
+                                              const RowVectors<A, W>& vectors, const A* e, A* p) {
+  using V = Vector<A, W>;
+  V sum{};
+  if (block.shape[r] == Shape::kNone) return sum;
+  for_window(block, r, vectors, [&](int64_t k, V fresh) DLDL_FAST_LAMBDA {
+    // Lanes that overlap the vector before hold products already.
+    const V product = load<W>(p + k) * (fresh > V{} ? load<W>(e + k) : V{} + A(1));
+    store<W>(p + k, product);
+    sum += product * fresh;
+  });
+  return sum;
+}
+
+// dx_k = e_k (grad_softmax + grad_expectation (l_k - y_hat) + grad_variance (l_k - y_hat)^2)
+//        - grad_target p_k
+template <bool kHasVariance, class T, class A, int W>
 DLDL_FAST_INLINE void write_gradient(const Block<A, W>& block, int r,
                                      const RowVectors<A, W>& vectors, const A* labels, const A* e,
                                      const A* p, T* grad) {
@@ -109,8 +129,11 @@ DLDL_FAST_INLINE void write_gradient(const Block<A, W>& block, int r,
   const int64_t first = has_target ? block.window_first[r] : vectors.count;
   const int64_t last = has_target ? block.window_last[r] : -1;
   const V y_hats = broadcast<A, W>(y_hat);
+  const V d = broadcast<A, W>(kHasVariance ? block.grad_variance[r] : A(0));
   const auto softmax_part = [&](int64_t k) DLDL_FAST_LAMBDA {
-    return load<W>(e + k) * (a + b * (load<W>(labels + k) - y_hats));
+    const V u = load<W>(labels + k) - y_hats;
+    if constexpr (kHasVariance) return V(load<W>(e + k) * (a + u * (b + d * u)));
+    return V(load<W>(e + k) * (a + b * u));
   };
   const int64_t full = vectors.count - 1, k_last = vectors.begin(full);
   int64_t v = 0;
@@ -139,6 +162,8 @@ DLDL_FAST_OUTLINE void long_rows(Block<A, W>& block, const LossInputs& in, int64
   using V = Vector<A, W>;
   const int64_t n_labels = in.grid.size;
   const A* labels = static_cast<const A*>(in.grid.centred);
+  const bool is_likelihood = in.options.divergence == Divergence::kLikelihood;
+  const bool has_variance = in.options.variance_weight != 0;
   V maxima[W], s[W], s_labels[W], mass[W], logits[W], entropy[W], target_labels[W];
   const A* x[W];
   for (int r = block.rows; r < W; ++r) {
@@ -164,6 +189,9 @@ DLDL_FAST_OUTLINE void long_rows(Block<A, W>& block, const LossInputs& in, int64
     target_labels[r] = sums.labels;
     sum_exponentials(x[r], block.max[r], labels, vectors, scratch.exponentials(r), s[r],
                      s_labels[r]);
+    if (is_likelihood) {
+      logits[r] = multiply_target(block, r, vectors, scratch.exponentials(r), scratch.target(r));
+    }
   }
   TargetSums<V> sums{};
   if (needs_target) {
@@ -172,12 +200,26 @@ DLDL_FAST_OUTLINE void long_rows(Block<A, W>& block, const LossInputs& in, int64
     sums.entropy = Transpose<W>::reduce(entropy, Add{});
     if (in.target.data == nullptr) sums.labels = Transpose<W>::reduce(target_labels, Add{});
   }
-  finish_rows(block, in, V(Transpose<W>::reduce(s, Add{})),
-              V(Transpose<W>::reduce(s_labels, Add{})), sums, needs_target);
+  const V sum = Transpose<W>::reduce(s, Add{});
+  finish_rows(block, in, sum, V(Transpose<W>::reduce(s_labels, Add{})), sums, needs_target);
+  if (has_variance) {
+    V squares[W]{};
+    for (int r = 0; r < block.rows; ++r) {
+      squares[r] = sum_squares(scratch.exponentials(r), block.expectation[r], labels, vectors);
+    }
+    add_variance(block, in, sum, V(Transpose<W>::reduce(squares, Add{})));
+  }
   if (grad == nullptr) return;
-  for (int r = 0; r < block.rows; ++r) {
-    write_gradient(block, r, vectors, labels, scratch.exponentials(r), scratch.target(r),
-                   grad + r * n_labels);
+  const auto write_gradients = [&](auto has_variance_too) DLDL_FAST_LAMBDA {
+    for (int r = 0; r < block.rows; ++r) {
+      write_gradient<has_variance_too.value>(block, r, vectors, labels, scratch.exponentials(r),
+                                             scratch.target(r), grad + r * n_labels);
+    }
+  };
+  if (has_variance) {
+    write_gradients(std::true_type());
+  } else {
+    write_gradients(std::false_type());
   }
 }
 

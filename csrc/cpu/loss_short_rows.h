@@ -49,8 +49,8 @@ DLDL_FAST_OUTLINE void short_rows(Block<A, W>& block, const LossInputs& in, int6
     store<W>(x + k * W, e);
     s += e;
     s_labels += e * labels[k];
-    const V log_p = gaussian_log(broadcast<A, W>(labels[k]), l_near, two_delta, neg_inverse);
-    const V mass = gaussian_mass(log_p);
+    const V log_p = GaussianLog{}(broadcast<A, W>(labels[k]), l_near, two_delta, neg_inverse);
+    const V mass = density_mass(log_p);
     store<W>(p + k * W, mass);
     add_target<V>(sums, mass, log_p, shifted);
   }

@@ -62,6 +62,21 @@ DLDL_FAST_INLINE void sum_exponentials(const A* x, A max_logit, const A* labels,
   sum_labels = s_labels;
 }
 
+// sum e (l - mean)^2 over lanes.
+template <class A, int W>
+DLDL_FAST_INLINE Vector<A, W> sum_squares(const A* e, A mean, const A* labels,
+                                          const RowVectors<A, W>& vectors) {
+  Vector<A, W> sum{};
+  for (int64_t v = 0; v < vectors.count; ++v) {
+    const int64_t k = vectors.begin(v);
+    const Vector<A, W> deviation = load<W>(labels + k) - mean;
+    Vector<A, W> value = load<W>(e + k);
+    if (v + 1 == vectors.count) value *= vectors.last_fresh;
+    sum += value * deviation * deviation;
+  }
+  return sum;
+}
+
 // Scratch of a block: per row the exponentials, then per row the target distribution.
 template <class A>
 struct Scratch {

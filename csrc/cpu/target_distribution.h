@@ -50,17 +50,13 @@ struct Window {
   int64_t last;
 };
 
-// Labels with (l - y)^2 <= (l_near - y)^2 + 2 sigma^2 log_range, and perhaps one beside them.
-DLDL_FAST_INLINE Window gaussian_window(const LabelGrid& grid, double y, double sigma,
-                                        int64_t nearest, double log_range) {
-  const double l_near = grid.labels[nearest];
-  const double delta = l_near - y;
-  const double t = 2 * sigma * sigma * log_range;
-  const double radius = std::sqrt(t + delta * delta);
-  // radius - |delta| without cancellation for y far away.
+// Labels from l_near - left to l_near + right, and perhaps one beside them.
+DLDL_FAST_INLINE Window window_around(const LabelGrid& grid, int64_t nearest, double left,
+                                      double right) {
   constexpr double kRounding = 1e-6;  // a tie is inside
-  const double right = (delta > 0 ? t / (radius + delta) : radius - delta) * (1 + kRounding);
-  const double left = (delta < 0 ? t / (radius - delta) : radius + delta) * (1 + kRounding);
+  left *= 1 + kRounding;
+  right *= 1 + kRounding;
+  const double l_near = grid.labels[nearest];
   const int64_t n_labels = grid.size;
   if (grid.inverse_step > 0) {
     const double span = static_cast<double>(n_labels);
@@ -89,6 +85,37 @@ DLDL_FAST_INLINE Window gaussian_window(const LabelGrid& grid, double y, double 
     }
   }
   return {low, bottom};
+}
+
+// Labels with (l - y)^2 <= (l_near - y)^2 + 2 sigma^2 log_range.
+DLDL_FAST_INLINE Window gaussian_window(const LabelGrid& grid, double y, double sigma,
+                                        int64_t nearest, double log_range) {
+  const double delta = grid.labels[nearest] - y;
+  const double t = 2 * sigma * sigma * log_range;
+  const double radius = std::sqrt(t + delta * delta);
+  // radius - |delta| without cancellation for y far away.
+  const double right = delta > 0 ? t / (radius + delta) : radius - delta;
+  const double left = delta < 0 ? t / (radius - delta) : radius + delta;
+  return window_around(grid, nearest, left, right);
+}
+
+// Labels with |l - y| <= |l_near - y| + sigma log_range.
+DLDL_FAST_INLINE Window laplace_window(const LabelGrid& grid, double y, double sigma,
+                                       int64_t nearest, double log_range) {
+  const double twice = 2 * (grid.labels[nearest] - y), t = sigma * log_range;
+  return window_around(grid, nearest, twice > 0 ? t + twice : t, twice < 0 ? t - twice : t);
+}
+
+// Mass of a label relative to that of the nearest one. In sums of two labels, as midpoints are: the
+// excess is 0 on a tie and never below.
+DLDL_FAST_INLINE double relative_mass(Kind kind, double l, double l_near, double y, double sigma) {
+  const bool is_laplace = kind == Kind::kLaplace;
+  const double apart = l - l_near, sum = l + l_near - 2 * y;
+  // |l - y| - |l_near - y|, as no label lies between l_near and y; or the same of squares.
+  const double excess = is_laplace ? std::fmin(std::fabs(apart), std::fabs(sum)) : apart * sum;
+  const double unit = is_laplace ? sigma : 2 * sigma * sigma;
+  const double mass = excess == 0 ? 1 : std::exp(-excess / unit);
+  return mass < kTail ? 0 : mass;
 }
 
 // All mass on the nearest label, halves on a tie: the limit of sigma -> 0.

@@ -35,4 +35,4 @@ def test_sixteen_lanes_agree_with_one(tmp_path: Path) -> None:
     subprocess.run([str(COMPILER), *flags, *map(str, sources), "-o", str(program)], check=True)
     run = subprocess.run([program], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:]
-    assert run.stdout.startswith("1296 cases")
+    assert run.stdout.startswith("1512 cases")
