@@ -40,6 +40,11 @@ __device__ inline double reciprocal(double x) { return 1 / x; }
 __device__ inline float larger(float a, float b) { return fmaxf(a, b); }
 __device__ inline double larger(double a, double b) { return fmax(a, b); }
 
+__device__ inline float smaller(float a, float b) { return fminf(a, b); }
+__device__ inline double smaller(double a, double b) { return fmin(a, b); }
+__device__ inline float magnitude(float a) { return fabsf(a); }
+__device__ inline double magnitude(double a) { return fabs(a); }
+
 template <class A>
 __device__ inline A not_a_number() {
   return static_cast<A>(__builtin_nan(""));

@@ -51,20 +51,41 @@ int64_t with_group(float, int n_labels, const F& f) {
   return f(RowGroup<32, 32, 26>());
 }
 
+// The same for the policies of other methods.
+template <class F>
+int64_t with_extended_group(double, int n_labels, const F& f) {
+  return with_group(0.0, n_labels, f);
+}
+template <class F>
+int64_t with_extended_group(float, int n_labels, const F& f) {
+  if (n_labels <= 32) return f(RowGroup<4, 8, 0>());
+  if (n_labels <= 128) return f(RowGroup<4, 32, 8>());
+  return f(RowGroup<32, 32, 4>());
+}
+
 template <class A>
 int64_t count_blocks(const LossInputs& in) {
   if (in.grid.size > kMaxTileLabels<A>) return in.logits.n_rows;
-  return with_group(A(), in.grid.size,
-                    [&](auto group) { return TileLaunch<A, decltype(group)>(in).blocks; });
+  const auto blocks = [&](auto group) { return TileLaunch<A, decltype(group)>(in).blocks; };
+  return is_extended(in.options) ? with_extended_group(A(), in.grid.size, blocks)
+                                 : with_group(A(), in.grid.size, blocks);
 }
 
 template <class A>
 void launch_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
-  if (in.grid.size <= kMaxTileLabels<A>) {
-    with_group(A(), in.grid.size,
-               [&](auto group) { return launch_tiles<A, decltype(group)>(in, out, stream); });
+  const bool extended = is_extended(in.options);
+  if (in.grid.size > kMaxTileLabels<A>) {
+    return extended ? launch_long_rows<A, true>(in, out, stream)
+                    : launch_long_rows<A, false>(in, out, stream);
+  }
+  if (extended) {
+    with_extended_group(A(), in.grid.size, [&](auto group) {
+      return launch_tiles<A, decltype(group), true>(in, out, stream);
+    });
   } else {
-    launch_long_rows<A>(in, out, stream);
+    with_group(A(), in.grid.size, [&](auto group) {
+      return launch_tiles<A, decltype(group), false>(in, out, stream);
+    });
   }
 }
 

@@ -82,7 +82,7 @@ __device__ void tabulate_bins(const LossInputs& in, RowTarget<A>& target, A* tab
 }
 
 // One row, by the lanes of its group. `x` is its row of the tile.
-template <class A, class Group, bool kEquallySpaced>
+template <class A, class Group, bool kEquallySpaced, bool kExtended>
 __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutputs& out,
                                             const Coefficients<A>& by, const RowTarget<A>& target,
                                             const A* labels, const A* table, int64_t row,
@@ -109,18 +109,29 @@ __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutp
     positions += e[j] * slots.position(j, k);
   });
   sums.labels = slots.origin * sums.exponentials + slots.step * positions;
-  RowMasses<A, Group, kEquallySpaced> masses(target, labels, table);
+  const bool has_products = is_likelihood<kExtended>(in.options);
+  RowMasses<A, Group, kEquallySpaced, kExtended> masses(target, labels, table);
   if (needs_target) {
     masses.evaluate([&](int k, A p, A log_p_p) {
-      add_mass(sums, p, log_p_p, x[k] - max);
+      const A d = x[k] - max;
+      add_mass(sums, p, log_p_p, has_products ? exponential_of(d) : d);
       if (target.shape == Shape::kHistogram) sums.target_labels += p * labels[k];
     });
   }
   for_sums(sums, in.target.data != nullptr, needs_target,
            [](A& sum) { sum = group_sum<kLanes>(sum); });
+  const bool has_variance = kExtended && by.variance_weight != 0;
+  if (has_variance) {
+    const A origin = slots.origin - sums.labels * reciprocal(sums.exponentials);
+    Group::for_labels(n_read, [&](int j, int k) {
+      const A off = origin + slots.step * slots.position(j, k);
+      sums.squares += e[j] * off * off;
+    });
+    sums.squares = group_sum<kLanes>(sums.squares);
+  }
 
   RowStatus status = target.status;
-  const RowLoss<A> result = finish_row(in, by, target, sums, needs_target, status);
+  const RowLoss<A> result = finish_row<kExtended>(in, by, target, sums, needs_target, status);
   if (exists && Group::lane() == 0) {
     if (status != target.status) note(out.bad_row, row, BadValue::kUnderflow);
     write_row(in, out, row, result, target.weight, share);
@@ -131,14 +142,25 @@ __device__ __forceinline__ void compute_row(const LossInputs& in, const LossOutp
   if (is_used) {
     const A constant = result.grad_softmax + result.grad_label * slots.origin;
     const A slope = result.grad_label * slots.step;
-    Group::for_labels(
-        n_labels, [&](int j, int k) { x[k] = e[j] * (constant + slope * slots.position(j, k)); });
+    const A origin = slots.origin - result.expectation;
+    Group::for_labels(n_labels, [&](int j, int k) {
+      A factor = constant + slope * slots.position(j, k);
+      if (has_variance) {
+        const A off = origin + slots.step * slots.position(j, k);
+        factor += result.grad_square * off * off;
+      }
+      x[k] = has_products ? factor : e[j] * factor;
+    });
   } else {
     Group::for_labels(n_labels, [&](int, int k) { x[k] = result.loss; });
   }
   __syncwarp();
   if (is_used && needs_target) {
     masses.repeat([&](int k, A p) { x[k] -= result.grad_target * p; });
+  }
+  if (has_products) {
+    __syncwarp();
+    if (is_used) Group::for_labels(n_labels, [&](int j, int k) { x[k] *= e[j]; });
   }
 }
 
@@ -165,7 +187,7 @@ struct LossMemory {
   }
 };
 
-template <class A, class Group>
+template <class A, class Group, bool kExtended>
 __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
     label_distribution_loss_tiles(const LossInputs in, const LossOutputs out,
                                   const Coefficients<A> by, bool needs_target,
@@ -183,7 +205,7 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
   A* tile = memory.values.tile + begin;
   if (thread < rows.padded) {
     if (thread < rows.count) row = check_row(in, row, row0 + thread, out.bad_row);
-    set_target(in, row, needs_target, memory.targets[thread]);
+    set_target<A, kExtended>(in, row, needs_target, memory.targets[thread]);
   }
   __syncthreads();
 #pragma unroll 1
@@ -199,9 +221,9 @@ __global__ void __launch_bounds__(kBlockThreads, (kMinBlocks<A, Group>))
       __syncwarp();
     }
     const auto compute = [&](auto equally_spaced) {
-      compute_row<A, Group, equally_spaced.value>(in, out, by, target, labels, table, row0 + r,
-                                                  r < rows.count, needs_target,
-                                                  tile + r * shape.stride, memory.shares[r]);
+      compute_row<A, Group, equally_spaced.value, kExtended>(
+          in, out, by, target, labels, table, row0 + r, r < rows.count, needs_target,
+          tile + r * shape.stride, memory.shares[r]);
     };
     if (is_equally_spaced<A>(in.grid)) {
       compute(std::bool_constant<sizeof(A) == sizeof(float)>());

@@ -55,12 +55,13 @@ struct TileLaunch {
   int64_t blocks;
 };
 
-// Returns the number of blocks. Instantiated in label_distribution_loss_narrow.cu and _wide.cu.
-template <class A, class Group>
+// Returns the number of blocks. Instantiated in label_distribution_loss_narrow.cu, _wide.cu and
+// _extended.cu.
+template <class A, class Group, bool kExtended>
 int64_t launch_tiles(const LossInputs& in, const LossOutputs& out, cudaStream_t stream);
 
 // Instantiated in label_distribution_loss_long.cu.
-template <class A>
+template <class A, bool kExtended>
 void launch_long_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream);
 
 }  // namespace dldl_fast::cuda

@@ -4,16 +4,18 @@
 
 namespace dldl_fast::cuda {
 
-template <class A>
+template <class A, bool kExtended>
 void launch_long_rows(const LossInputs& in, const LossOutputs& out, cudaStream_t stream) {
   dispatch_storage<A>(in.logits.storage, [&](auto type) {
     launch("label_distribution_loss_long_rows",
-           label_distribution_loss_long_rows<decltype(type), A>, in.logits.n_rows, kBlockThreads,
-           sizeof(LongRowMemory<A>), stream, in, out, Coefficients<A>(in));
+           label_distribution_loss_long_rows<decltype(type), A, kExtended>, in.logits.n_rows,
+           kBlockThreads, sizeof(LongRowMemory<A>), stream, in, out, Coefficients<A>(in));
   });
 }
 
-template void launch_long_rows<float>(const LossInputs&, const LossOutputs&, cudaStream_t);
-template void launch_long_rows<double>(const LossInputs&, const LossOutputs&, cudaStream_t);
+template void launch_long_rows<float, false>(const LossInputs&, const LossOutputs&, cudaStream_t);
+template void launch_long_rows<float, true>(const LossInputs&, const LossOutputs&, cudaStream_t);
+template void launch_long_rows<double, false>(const LossInputs&, const LossOutputs&, cudaStream_t);
+template void launch_long_rows<double, true>(const LossInputs&, const LossOutputs&, cudaStream_t);
 
 }  // namespace dldl_fast::cuda

@@ -56,14 +56,17 @@ struct TargetMass {
   A log_p_p = 0;  // p log2 p
 };
 
-template <class A>
+template <bool kExtended, class A>
 __device__ TargetMass<A> target_mass(const LossInputs& in, int64_t row, int k, A label,
                                      const RowTarget<A>& target, const TargetScale& scale) {
   if (k < target.first || k > target.last) return {};
   switch (target.shape) {
+    case Shape::kLaplace:
+      if (!kExtended) break;
+      [[fallthrough]];
     case Shape::kGaussian: {
       const A position = is_equally_spaced<A>(in.grid) ? static_cast<A>(k) : label;
-      const A log_p = gaussian_log2(target, position - target.near);
+      const A log_p = density_log2<kExtended>(target, position - target.near);
       const A p = power_of_2(log_p);
       return {p, p * log_p};
     }
@@ -93,7 +96,7 @@ struct LongRowMemory {
   Share<A> share;
 };
 
-template <class T, class A>
+template <class T, class A, bool kExtended>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     label_distribution_loss_long_rows(const LossInputs in, const LossOutputs out,
                                       const Coefficients<A> by) {
@@ -104,7 +107,8 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   const bool needs_target = needs_target_distribution(in, out);
   const int64_t row = blockIdx.x;
   if (thread == 0) {
-    set_target(in, check_row(in, read_row(in, row), row, out.bad_row), needs_target, target);
+    set_target<A, kExtended>(in, check_row(in, read_row(in, row), row, out.bad_row), needs_target,
+                             target);
   }
   __syncthreads();
   const TargetScale scale = measure_target(in, out, row, target, memory.scratch);
@@ -114,6 +118,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   for (int k = thread; k < n_labels; k += kBlockThreads) max = larger(max, to_accumulation(x[k]));
   max = block_max(max, memory.sum_scratch);
 
+  const bool has_products = is_likelihood<kExtended>(in.options);
   RowSums<A> sums;
   for (int k = thread; k < n_labels; k += kBlockThreads) {
     const A d = to_accumulation(x[k]) - max;
@@ -121,16 +126,24 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
     const A exponential = exponential_of(d);
     sums.exponentials += exponential;
     sums.labels += exponential * label;
-    const TargetMass<A> mass = target_mass(in, row, k, label, target, scale);
+    const TargetMass<A> mass = target_mass<kExtended>(in, row, k, label, target, scale);
     if (!(mass.p > 0)) continue;
-    add_mass(sums, mass.p, mass.log_p_p, d);
+    add_mass(sums, mass.p, mass.log_p_p, has_products ? exponential : d);
     sums.target_labels += mass.p * label;
   }
   for_sums(sums, in.target.data != nullptr, needs_target,
            [&](A& sum) { sum = block_sum(sum, memory.sum_scratch); });
+  if (kExtended && by.variance_weight != 0) {
+    const A expectation = sums.labels * reciprocal(sums.exponentials);
+    for (int k = thread; k < n_labels; k += kBlockThreads) {
+      const A off = centred_label<A>(in.grid, ends, k) - expectation;
+      sums.squares += exponential_of(to_accumulation(x[k]) - max) * off * off;
+    }
+    sums.squares = block_sum(sums.squares, memory.sum_scratch);
+  }
 
   RowStatus status = target.status;
-  const RowLoss<A> result = finish_row(in, by, target, sums, needs_target, status);
+  const RowLoss<A> result = finish_row<kExtended>(in, by, target, sums, needs_target, status);
   if (thread == 0) {
     if (status != target.status) note(out.bad_row, row, BadValue::kUnderflow);
     write_row(in, out, row, result, target.weight, memory.share);
@@ -142,9 +155,14 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
       if (status == RowStatus::kUsed) {
         const A label = centred_label<A>(in.grid, ends, k);
         const A exponential = exponential_of(to_accumulation(x[k]) - max);
-        const A p = target_mass(in, row, k, label, target, scale).p;
-        value = exponential * (result.grad_softmax + result.grad_label * label) -
-                result.grad_target * p;
+        const A p = target_mass<kExtended>(in, row, k, label, target, scale).p;
+        A factor = result.grad_softmax + result.grad_label * label;
+        if (kExtended) {
+          const A off = label - result.expectation;
+          factor += result.grad_square * off * off;
+        }
+        value = has_products ? exponential * (factor - result.grad_target * p)
+                             : exponential * factor - result.grad_target * p;
       }
       to_storage(value, grad[k]);
     }

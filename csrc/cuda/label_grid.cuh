@@ -104,17 +104,12 @@ struct Window {
   int last;
 };
 
-// Labels with (l - y)^2 <= (l_near - y)^2 + 2 sigma^2 log_range, and perhaps one beside them.
-__device__ inline Window gaussian_window(const LabelGrid& grid, double y, double sigma, int nearest,
-                                         double log_range) {
-  const double l_near = grid.labels[nearest];
-  const double delta = l_near - y;
-  const double t = 2 * sigma * sigma * log_range;
-  const double radius = sqrt(t + delta * delta);
-  // radius - |delta| without cancellation for y far away.
+// Labels from l_near - left to l_near + right, and perhaps one beside them.
+__device__ inline Window window_around(const LabelGrid& grid, int nearest, double l_near,
+                                       double left, double right) {
   constexpr double kRounding = 1e-6;  // a tie is inside
-  const double right = (delta > 0 ? t / (radius + delta) : radius - delta) * (1 + kRounding);
-  const double left = (delta < 0 ? t / (radius - delta) : radius + delta) * (1 + kRounding);
+  left *= 1 + kRounding;
+  right *= 1 + kRounding;
   const double inverse_step = grid.inverse_step;
   if (inverse_step > 0) {
     const double span = grid.size;
@@ -141,6 +136,27 @@ __device__ inline Window gaussian_window(const LabelGrid& grid, double y, double
     }
   }
   return {low, bottom};
+}
+
+// Labels with (l - y)^2 <= (l_near - y)^2 + 2 sigma^2 log_range.
+__device__ inline Window gaussian_window(const LabelGrid& grid, double y, double sigma, int nearest,
+                                         double log_range) {
+  const double l_near = grid.labels[nearest];
+  const double delta = l_near - y;
+  const double t = 2 * sigma * sigma * log_range;
+  const double radius = sqrt(t + delta * delta);
+  // radius - |delta| without cancellation for y far away.
+  const double right = delta > 0 ? t / (radius + delta) : radius - delta;
+  const double left = delta < 0 ? t / (radius - delta) : radius + delta;
+  return window_around(grid, nearest, l_near, left, right);
+}
+
+// Labels with |l - y| <= |l_near - y| + sigma log_range.
+__device__ inline Window laplace_window(const LabelGrid& grid, double y, double sigma, int nearest,
+                                        double log_range) {
+  const double l_near = grid.labels[nearest];
+  const double twice = 2 * (l_near - y), t = sigma * log_range;
+  return window_around(grid, nearest, l_near, twice > 0 ? t + twice : t, twice < 0 ? t - twice : t);
 }
 
 }  // namespace dldl_fast::cuda

@@ -100,9 +100,9 @@ LossResults label_distribution_loss_op(
     const Tensor& given_logits, const std::optional<Tensor>& target, double sigma_number,
     const std::optional<Tensor>& sigma, const std::optional<Tensor>& weight,
     const std::optional<Tensor>& target_distribution, const Tensor& labels, double label_step,
-    double lambda, double ld_weight, int64_t kind, int64_t divergence, int64_t regression,
-    double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan, bool validate,
-    bool return_terms, bool needs_grad) {
+    double lambda, double ld_weight, double variance_weight, int64_t kind, int64_t divergence,
+    int64_t regression, double smooth_l1_beta, int64_t reduction, int64_t out_of_range,
+    bool ignore_nan, bool validate, bool return_terms, bool needs_grad) {
   const Device device(given_logits);
   const Tensor logits = with_contiguous_rows(given_logits);
   const int64_t n_rows = logits.size(0), n_labels = logits.size(1);
@@ -113,6 +113,7 @@ LossResults label_distribution_loss_op(
   const Values distributions("target_distribution", target_distribution, n_rows * n_labels);
   const LossOptions options{lambda,
                             ld_weight,
+                            variance_weight,
                             static_cast<Kind>(kind),
                             static_cast<Divergence>(divergence),
                             static_cast<Regression>(regression),
@@ -169,13 +170,13 @@ Tensor label_distribution_loss_backward_op(
     const Tensor& grad_loss, const Tensor& logits, const std::optional<Tensor>& target,
     double sigma_number, const std::optional<Tensor>& sigma, const std::optional<Tensor>& weight,
     const std::optional<Tensor>& target_distribution, const Tensor& labels, double label_step,
-    double lambda, double ld_weight, int64_t kind, int64_t divergence, int64_t regression,
-    double smooth_l1_beta, int64_t reduction, int64_t out_of_range, bool ignore_nan,
-    bool validate) {
+    double lambda, double ld_weight, double variance_weight, int64_t kind, int64_t divergence,
+    int64_t regression, double smooth_l1_beta, int64_t reduction, int64_t out_of_range,
+    bool ignore_nan, bool validate) {
   const auto [loss, grad_logits, scale, terms] = label_distribution_loss_op(
       logits, target, sigma_number, sigma, weight, target_distribution, labels, label_step, lambda,
-      ld_weight, kind, divergence, regression, smooth_l1_beta, reduction, out_of_range, ignore_nan,
-      validate, false, true);
+      ld_weight, variance_weight, kind, divergence, regression, smooth_l1_beta, reduction,
+      out_of_range, ignore_nan, validate, false, true);
   scale_rows_op(*grad_logits, grad_loss, scale, weight);
   return *grad_logits;
 }

@@ -4,20 +4,30 @@
 // distribution (1 / P; a constant for gaussian_pdf), S = c P:
 //   D   = ln 2 (c sum p log2 p + S (log2 c + log2 s)) - c sum p d       Eq. 9, KL
 //   dx_k = e_k / s (w_ld S + lambda rho' (l_k - y_hat)) - w_ld c p_k    Eq. 17
+// The likelihood is D = -Q with Q = c sum p e / s, and has w_ld (Q - c p_k) e_k / s in the place of
+// w_ld (S e_k / s - c p_k). A variance V adds w_v ((l_k - y_hat)^2 - V) e_k / s.
 #pragma once
 
 #include "cuda/target_distribution.cuh"
 
 namespace dldl_fast::cuda {
 
+// Whether the settings take the kernels that are compiled with kExtended: the policies of other
+// methods than DLDL-v2, which would cost its kernels registers and time.
+__host__ __device__ inline bool is_extended(const LossOptions& options) {
+  return options.kind == Kind::kLaplace || options.divergence == Divergence::kLikelihood ||
+         options.variance_weight != 0;
+}
+
 template <class A>
 struct RowSums {
   A exponentials = 0;   // s
   A labels = 0;         // sum e l
   A mass = 0;           // P
-  A logits = 0;         // sum p d
+  A logits = 0;         // sum p d; of kLikelihood sum p e
   A entropy = 0;        // sum p log2 p
   A target_labels = 0;  // sum p l, of histograms
+  A squares = 0;        // sum e (l - y_hat)^2, where the variance has a weight
 };
 
 template <class A>
@@ -47,18 +57,20 @@ struct RowLoss {
   A regression = 0;
   A expectation = 0;  // relative to the middle of the grid
   A loss = 0;
-  // dx_k = e_k (grad_softmax + grad_label l_k) - grad_target p_k
-  A grad_softmax = 0, grad_label = 0, grad_target = 0;
+  // dx_k = e_k (grad_softmax + grad_label l_k + grad_square (l_k - y_hat)^2) - grad_target p_k; the
+  // last term has a factor e_k where `is_likelihood`
+  A grad_softmax = 0, grad_label = 0, grad_square = 0, grad_target = 0;
 };
 
 // The numbers of LossOptions in the accumulation type.
 template <class A>
 struct Coefficients {
-  A lambda, ld_weight, beta, inverse_beta, grad_scale;
+  A lambda, ld_weight, variance_weight, beta, inverse_beta, grad_scale;
 
   explicit Coefficients(const LossInputs& in)
       : lambda(static_cast<A>(in.options.lambda)),
         ld_weight(static_cast<A>(in.options.ld_weight)),
+        variance_weight(static_cast<A>(in.options.variance_weight)),
         beta(static_cast<A>(in.options.smooth_l1_beta)),
         inverse_beta(static_cast<A>(1 / in.options.smooth_l1_beta)),
         grad_scale(static_cast<A>(in.grad_scale)) {}
@@ -93,8 +105,13 @@ __device__ __forceinline__ void penalty(Regression regression, const Coefficient
   }
 }
 
+template <bool kExtended>
+__device__ __forceinline__ bool is_likelihood(const LossOptions& options) {
+  return kExtended && options.divergence == Divergence::kLikelihood;
+}
+
 // `target` may become bad: Eq. 1 to the letter can have no mass at all on the grid.
-template <class A>
+template <bool kExtended, class A>
 __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Coefficients<A>& by,
                                                  const RowTarget<A>& target, const RowSums<A>& sums,
                                                  bool needs_target, RowStatus& status) {
@@ -112,6 +129,7 @@ __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Coe
     A bits = total * log_2(sums.exponentials);
     if (options.divergence == Divergence::kKl) bits += scale * entropy + total * log_scale;
     row.divergence = static_cast<A>(kLn2) * bits - scale * sums.logits;
+    if (is_likelihood<kExtended>(options)) row.divergence = -(scale * inverse_sum) * sums.logits;
   }
   const A wanted = in.target.data != nullptr ? target.target : scale * sums.target_labels;
   row.expectation = sums.labels * inverse_sum;
@@ -122,11 +140,21 @@ __device__ __forceinline__ RowLoss<A> finish_row(const LossInputs& in, const Coe
     row.loss += by.ld_weight * row.divergence;
     row.grad_softmax = by.grad_scale * by.ld_weight * total * inverse_sum;
     row.grad_target = by.grad_scale * by.ld_weight * scale;
+    if (is_likelihood<kExtended>(options)) {
+      row.grad_softmax = -by.grad_scale * by.ld_weight * row.divergence * inverse_sum;
+      row.grad_target *= inverse_sum;
+    }
   }
   if (by.lambda != 0) {
     row.loss += by.lambda * row.regression;
     row.grad_label = by.grad_scale * by.lambda * slope * inverse_sum;
     row.grad_softmax -= row.grad_label * row.expectation;
+  }
+  if (kExtended && by.variance_weight != 0) {
+    const A variance = sums.squares * inverse_sum;
+    row.loss += by.variance_weight * variance;
+    row.grad_square = by.grad_scale * by.variance_weight * inverse_sum;
+    row.grad_softmax -= row.grad_square * variance;
   }
   if (status != RowStatus::kUsed) {
     // Whatever the row's other values are: nothing where it is left out, NaN where it is bad.

@@ -6,7 +6,7 @@
 
 namespace dldl_fast::cuda {
 
-template <class A, class Group, bool kEquallySpaced>
+template <class A, class Group, bool kEquallySpaced, bool kExtended>
 class RowMasses {
  public:
   __device__ __forceinline__ RowMasses(const RowTarget<A>& target, const A* labels, const A* table)
@@ -19,14 +19,14 @@ class RowMasses {
   // Calls f(label, p, p log2 p) for the labels of this lane that have mass.
   template <class F>
   __device__ __forceinline__ void evaluate(const F& f) {
-    if (target_.shape == Shape::kGaussian) {
+    if (is_density<kExtended>(target_.shape)) {
       const A u = position(first_) - target_.near;
 #pragma unroll
       for (int i = 0; i < kKept; ++i) {
         if (i * kLanes > last_ - first_) return;
         const int k = first_ + i * kLanes;
-        const A log_p =
-            gaussian_log2(target_, kEquallySpaced ? u + A(i * kLanes) : position(k) - target_.near);
+        const A log_p = density_log2<kExtended>(
+            target_, kEquallySpaced ? u + A(i * kLanes) : position(k) - target_.near);
         kept_[i] = power_of_2(log_p);
         f(k, kept_[i], kept_[i] * log_p);
       }
@@ -37,7 +37,7 @@ class RowMasses {
   // Calls f(label, p) for the same labels once more.
   template <class F>
   __device__ __forceinline__ void repeat(const F& f) const {
-    if (target_.shape == Shape::kGaussian) {
+    if (is_density<kExtended>(target_.shape)) {
 #pragma unroll
       for (int i = 0; i < kKept; ++i) {
         if (i * kLanes > last_ - first_) return;
@@ -50,7 +50,7 @@ class RowMasses {
 
  private:
   static constexpr int kLanes = Group::kLanes;
-  // Masses of a Gaussian that stay in registers: the usual ones, of a sigma of 2 steps. Others are
+  // Masses of a density that stay in registers: the usual ones, of a sigma of 2 steps. Others are
   // computed twice.
   static constexpr int kKept = kWarp / kLanes < Group::kSlots ? kWarp / kLanes : Group::kSlots;
 
@@ -60,10 +60,10 @@ class RowMasses {
 
   template <class F>
   __device__ __forceinline__ void evaluate_rest(const F& f) const {
-    if (target_.shape == Shape::kGaussian) {
+    if (is_density<kExtended>(target_.shape)) {
 #pragma unroll 1
       for (int k = first_ + kKept * kLanes; k <= last_; k += kLanes) {
-        const A log_p = gaussian_log2(target_, position(k) - target_.near);
+        const A log_p = density_log2<kExtended>(target_, position(k) - target_.near);
         const A p = power_of_2(log_p);
         f(k, p, p * log_p);
       }

@@ -15,6 +15,7 @@ constexpr double kFlatCell = 1e-6;  // change of the density inside a cell that 
 enum class Shape {
   kNone,       // not needed
   kGaussian,   // log2 p_k = u (curvature u + slope), u = k - near or l_k - near
+  kLaplace,    // log2 p_k = curvature min(|u|, |u + slope|)
   kPoints,     // up to three neighbours have all mass
   kBins,       // normal mass of the cells of a window
   kHistogram,  // the caller's
@@ -28,7 +29,7 @@ struct RowTarget {
   RowStatus status;
   A target;  // relative to the middle of the grid
   A weight;
-  A near, curvature, slope;  // of kGaussian
+  A near, curvature, slope;  // of kGaussian and kLaplace
   int first, last;           // only these labels may have mass
   int nearest;               // of kBins
   A mass[kMaxPoints];        // of kPoints
@@ -92,6 +93,31 @@ __device__ inline void set_gaussian(const LabelGrid& grid, int nearest, double l
   target.last = window.last;
 }
 
+template <class A>
+__device__ inline void set_laplace(const LabelGrid& grid, int nearest, double l_near, double y,
+                                   double sigma, Window window, RowTarget<A>& target) {
+  const bool by_index = is_equally_spaced<A>(grid);
+  const double unit = by_index ? grid.inverse_step : 1;
+  target.shape = Shape::kLaplace;
+  target.near = by_index ? static_cast<A>(nearest) : centred_label<A>(grid, ends_of(grid), nearest);
+  target.curvature = static_cast<A>(-kLog2E / (sigma * unit));
+  target.slope = static_cast<A>(2 * (l_near - y) * unit);
+  target.first = window.first;
+  target.last = window.last;
+}
+
+// Mass of a label relative to that of the nearest one. In sums of two labels, as midpoints are: the
+// excess is 0 on a tie and never below.
+__device__ inline double mass_of_label(bool is_laplace, double l, double l_near, double y,
+                                       double sigma) {
+  const double apart = l - l_near, sum = l + l_near - 2 * y;
+  // |l - y| - |l_near - y|, as no label lies between l_near and y; or the same of squares.
+  const double excess = is_laplace ? fmin(fabs(apart), fabs(sum)) : apart * sum;
+  const double unit = is_laplace ? sigma : 2 * sigma * sigma;
+  const double mass = excess == 0 ? 1 : exp(-excess / unit);
+  return mass < kTail ? 0 : mass;
+}
+
 // A sigma of half a step or more on an equally spaced grid: never narrow, and any label beside y
 // serves as the nearest one.
 template <class A>
@@ -118,7 +144,7 @@ __device__ inline bool set_ordinary_gaussian(const LossInputs& in, const Row& ro
 }
 
 // Everything about a row that does not depend on its logits.
-template <class A>
+template <class A, bool kExtended>
 __device__ inline void set_target(const LossInputs& in, const Row& row, bool needs_target,
                                   RowTarget<A>& target) {
   const LabelGrid& grid = in.grid;
@@ -162,26 +188,34 @@ __device__ inline void set_target(const LossInputs& in, const Row& row, bool nee
     target.log_scale = static_cast<A>(log_scale * kLog2E);
     target.scale = static_cast<A>(exp(log_scale));
   }
-  const Window window = gaussian_window(grid, y, sigma, nearest, -kLogTail);
+  const bool is_laplace = kExtended && kind == Kind::kLaplace;
+  const Window window = is_laplace ? laplace_window(grid, y, sigma, nearest, -kLogTail)
+                                   : gaussian_window(grid, y, sigma, nearest, -kLogTail);
   // A sigma far below the distance of the labels: in float64, since the second label's share
   // depends on y beyond the digits of float32, and 1 / sigma^2 may overflow.
   if (window.last - window.first < kMaxPoints) {
     return set_points(window.first, target, [&](int i) {
       if (window.first + i > window.last) return 0.0;
-      // In sums of two labels, as midpoints are: 0 on a tie and never below.
-      const double l = grid.labels[window.first + i];
-      const double excess = (l - l_near) * (l + l_near - 2 * y);
-      const double mass = excess == 0 ? 1 : exp(-excess / (2 * sigma * sigma));
-      return mass < kTail ? 0 : mass;
+      return mass_of_label(is_laplace, grid.labels[window.first + i], l_near, y, sigma);
     });
   }
+  if (is_laplace) return set_laplace(grid, nearest, l_near, y, sigma, window, target);
   set_gaussian(grid, nearest, l_near, y, sigma, window, target);
 }
 
 // u = k - near on an equally spaced grid, else l_k - near.
-template <class A>
-__device__ __forceinline__ A gaussian_log2(const RowTarget<A>& target, A u) {
+template <bool kExtended, class A>
+__device__ __forceinline__ A density_log2(const RowTarget<A>& target, A u) {
+  if (kExtended && target.shape == Shape::kLaplace) {
+    return smaller(magnitude(u), magnitude(u + target.slope)) * target.curvature;
+  }
   return u * (u * target.curvature + target.slope);
+}
+
+// Whether density_log2 has the masses.
+template <bool kExtended>
+__device__ __forceinline__ bool is_density(Shape shape) {
+  return shape == Shape::kGaussian || (kExtended && shape == Shape::kLaplace);
 }
 
 template <class A>

@@ -77,6 +77,25 @@ def test_every_setting(
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("n_labels", [2, 32, 33, 101, 128, 129, 512, 513, 1024, 1025, 4097])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_policies_of_other_methods(backend: str, dtype: torch.dtype, n_labels: int) -> None:
+    n_rows = 323 if n_labels <= 128 else 37
+    x, sigma = torch.randn(n_rows, n_labels).to(dtype), 0.4 + 3 * torch.rand(n_rows)
+    for labels in (uniform_grid(n_labels), bent_grid(n_labels)):
+        y = targets_on(labels, n_rows)
+        assert_kernel_matches(x, y, labels=labels, kind="laplace", sigma=sigma, backend=backend)
+        for settings in (
+            {"kind": "gaussian"},
+            {"kind": "one_hot"},
+            {"target_distribution": x.exp()},
+        ):
+            assert_kernel_matches(
+                x, y, labels=labels, divergence="likelihood", variance_weight=0.01, backend=backend,
+                **settings,
+            )  # fmt: skip
+
+
 @pytest.mark.parametrize("n_labels", [5, 101, 401, 1030])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_given_distribution(backend: str, dtype: torch.dtype, n_labels: int) -> None:
@@ -104,7 +123,7 @@ def test_rows_that_start_anywhere(backend: str, dtype: torch.dtype, offset: int)
 
 # Narrower than half a step, as wide as one, far wider than the grid.
 @pytest.mark.parametrize("sigma", [0, 1e-9, 0.03, 0.499, 0.501, 7.0, 60.0, 1e12])
-@pytest.mark.parametrize("kind", ["gaussian", "gaussian_bin"])
+@pytest.mark.parametrize("kind", ["gaussian", "gaussian_bin", "laplace"])
 def test_every_width(backend: str, kind: str, sigma: float) -> None:
     for labels in (uniform_grid(45), bent_grid(45)):
         y = targets_on(labels, 90)

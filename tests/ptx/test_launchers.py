@@ -75,6 +75,24 @@ def test_every_row_length(n_labels: int, dtype: torch.dtype) -> None:
     )
 
 
+# The policies of other methods have kernels of their own, in few widths.
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_labels", [31, 101, 512, 1024, 1030])
+def test_policies_of_other_methods(n_labels: int, dtype: torch.dtype) -> None:
+    number = DTYPES.index(dtype)
+    labels = (uniform_grid, bent_grid)[number % 2](n_labels)
+    n_rows = 19 if n_labels <= 128 else 3
+    assert_kernel_matches(
+        torch.randn(n_rows, n_labels).to(dtype),
+        targets_on(labels, n_rows),
+        labels=labels,
+        kind=("laplace", "one_hot", "gaussian")[n_labels % 3],
+        divergence=("likelihood", "ce")[number // 2],
+        variance_weight=0.01,
+        weight=torch.rand(n_rows),
+    )
+
+
 @pytest.mark.parametrize(("kind", "dtype"), [*product(KINDS, DTYPES)])
 def test_every_kind(kind: str, dtype: torch.dtype) -> None:
     """Each with every divergence, regression and reduction at least once over the data types."""
@@ -85,7 +103,7 @@ def test_every_kind(kind: str, dtype: torch.dtype) -> None:
             targets_on(labels, 7),
             labels=labels,
             kind=kind,
-            divergence=DIVERGENCES[number % 2],
+            divergence=DIVERGENCES[number % 3],
             regression=REGRESSIONS[number % 3],
             reduction=REDUCTIONS[(number + 1) % 3],
             smooth_l1_beta=2.0,

@@ -71,6 +71,7 @@ class _LossOptions(Structure):
     _fields_ = [
         ("lambda_", c_double),
         ("ld_weight", c_double),
+        ("variance_weight", c_double),
         ("kind", c_int),
         ("divergence", c_int),
         ("regression", c_int),

@@ -44,6 +44,8 @@ struct Case {
   bool has_histograms;
   size_t offset;
   int64_t row_gap;
+  Divergence divergence = Divergence::kKl;
+  double variance_weight = 0;
 };
 
 void run(const Case& c) {
@@ -70,8 +72,9 @@ void run(const Case& c) {
   if (c.has_histograms) in.distribution = {histograms.data(), false};
   in.options = {1,
                 1,
+                c.variance_weight,
                 c.kind,
-                Divergence::kKl,
+                c.divergence,
                 Regression::kSmoothL1,
                 1,
                 Reduction::kMean,
@@ -129,11 +132,13 @@ void run_all() {
     const int n_rows = n_labels <= 120 ? 37 : 3;
     run({Storage::kFloat, n_rows, n_labels, Kind::kGaussian, false, 0, 0});
     run({Storage::kBFloat16, n_rows, n_labels, Kind::kGaussianBin, false, 3, 0});
+    run({Storage::kFloat, n_rows, n_labels, Kind::kLaplace, false, 1, 0, Divergence::kLikelihood,
+         0.1});
   }
   for (const Storage storage :
        {Storage::kFloat, Storage::kDouble, Storage::kBFloat16, Storage::kHalf}) {
-    for (const Kind kind :
-         {Kind::kGaussian, Kind::kGaussianPdf, Kind::kGaussianBin, Kind::kTwoHot, Kind::kOneHot}) {
+    for (const Kind kind : {Kind::kGaussian, Kind::kGaussianPdf, Kind::kGaussianBin, Kind::kTwoHot,
+                            Kind::kOneHot, Kind::kLaplace}) {
       run({storage, 9, 21, kind, kind == Kind::kOneHot, 1, 0});
     }
     run({storage, 5, 21, Kind::kGaussian, true, 0, 3});

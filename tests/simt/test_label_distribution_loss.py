@@ -76,6 +76,33 @@ def test_every_row_length(n_labels: int, dtype: torch.dtype) -> None:
         )
 
 
+# The same for the policies of other methods, which have few widths.
+EXTENDED_LENGTHS = [
+    *(2, 31, 32),  # 4 lanes a row, 8 slots a lane
+    *(33, 101, 128),  # 32 slots
+    *(129, 401, 512),  # a warp a row; the longest float64 rows in registers
+    *(513, 1024),  # all of its slots
+    *(1025, 4097),  # a block a row
+]
+
+
+@pytest.mark.parametrize(("n_labels", "dtype"), [*product(EXTENDED_LENGTHS, DTYPES)])
+def test_policies_of_other_methods_at_every_row_length(n_labels: int, dtype: torch.dtype) -> None:
+    n_rows = 71 if n_labels <= 128 else 11
+    x, sigma = torch.randn(n_rows, n_labels).to(dtype), 0.4 + 3 * torch.rand(n_rows)
+    for labels in (uniform_grid(n_labels), bent_grid(n_labels)):
+        y = targets_on(labels, n_rows)
+        assert_kernel_matches(x, y, labels=labels, kind="laplace", sigma=sigma)
+        for settings in (
+            {"kind": "gaussian"},
+            {"kind": "one_hot"},
+            {"target_distribution": x.exp()},
+        ):
+            assert_kernel_matches(
+                x, y, labels=labels, divergence="likelihood", variance_weight=0.01, **settings
+            )
+
+
 @pytest.mark.parametrize("n_labels", [21, 1030])
 @pytest.mark.parametrize(
     ("kind", "divergence", "regression", "reduction"),
@@ -97,6 +124,7 @@ def test_every_setting(
             reduction=reduction,
             lambda_=0.3,
             ld_weight=0.7,
+            variance_weight=0.1 if dtype == torch.float32 else 0,
         )
 
 
