@@ -5,6 +5,9 @@ With z_k = x_k - max x, s = sum e^z_k, P = sum p_k and the scale c that makes p 
 
     D    = c sum p log p - c sum p z + S (log c + log s)
     dx_k = e^z_k / s (w_ld S + lambda rho' (l_k - y_hat)) - w_ld c p_k
+
+The likelihood is D = -Q with Q = c sum p e^z / s, and has w_ld (Q - c p_k) e^z_k / s in the place
+of w_ld (S e^z_k / s - c p_k). A variance V adds w_v ((l_k - y_hat)^2 - V) e^z_k / s.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from dldl_fast.triton.tiles import (
 
 _GAUSSIAN_PDF = tl.constexpr(KINDS.index("gaussian_pdf"))
 _KL = tl.constexpr(DIVERGENCES.index("kl"))
+_LIKELIHOOD = tl.constexpr(DIVERGENCES.index("likelihood"))
 _L2 = tl.constexpr(REGRESSIONS.index("l2"))
 _SMOOTH_L1 = tl.constexpr(REGRESSIONS.index("smooth_l1"))
 _MEAN = tl.constexpr(REDUCTIONS.index("mean"))
@@ -97,10 +101,12 @@ def label_distribution_loss_kernel(
     step: tl.float64,
     lambda_: tl.float64,
     ld_weight: tl.float64,
+    variance_weight: tl.float64,
     smooth_l1_beta: tl.float64,
     grad_scale: tl.float64,
     HAS_LAMBDA: tl.constexpr,
     HAS_LD_WEIGHT: tl.constexpr,
+    HAS_VARIANCE: tl.constexpr,
     KIND: tl.constexpr,
     DIVERGENCE: tl.constexpr,
     REGRESSION: tl.constexpr,
@@ -191,11 +197,14 @@ def label_distribution_loss_kernel(
             scale = 1 / mass
             log_scale = tl.log(scale)
             mass = tl.full(sum_e.shape, 1.0, dtype)
-        # 0 * (-inf) counts as 0: a label without target mass may have a logit of -inf.
-        sum_pz = tl.sum(tl.where(p > 0, p * z, 0.0), 1)
-        divergence = mass * tl.log(sum_e) - scale * sum_pz  # Eq. 13
-        if DIVERGENCE == _KL:  # Eq. 9
-            divergence += scale * tl.sum(p * log_p, 1) + mass * log_scale
+        if DIVERGENCE == _LIKELIHOOD:
+            divergence = -scale * tl.sum(p * e, 1) / sum_e
+        else:
+            # 0 * (-inf) counts as 0: a label without target mass may have a logit of -inf.
+            sum_pz = tl.sum(tl.where(p > 0, p * z, 0.0), 1)
+            divergence = mass * tl.log(sum_e) - scale * sum_pz  # Eq. 13
+            if DIVERGENCE == _KL:  # Eq. 9
+                divergence += scale * tl.sum(p * log_p, 1) + mass * log_scale
         if target is None:
             wanted = scale * tl.sum(p * label[None, :], 1)
 
@@ -203,15 +212,25 @@ def label_distribution_loss_kernel(
     row_loss = tl.zeros_like(sum_e)
     from_softmax = tl.zeros_like(sum_e)
     from_expectation = tl.zeros_like(sum_e)
+    from_variance = tl.zeros_like(sum_e)
     from_target = tl.zeros_like(sum_e)
     factor = tl.cast(grad_scale, dtype)
     if HAS_LD_WEIGHT:
         row_loss += tl.cast(ld_weight, dtype) * divergence
         from_softmax = factor * tl.cast(ld_weight, dtype) * mass / sum_e
         from_target = factor * tl.cast(ld_weight, dtype) * scale
+        if DIVERGENCE == _LIKELIHOOD:
+            from_softmax = -factor * tl.cast(ld_weight, dtype) * divergence / sum_e
+            from_target = from_target / sum_e
     if HAS_LAMBDA:
         row_loss += tl.cast(lambda_, dtype) * regression
         from_expectation = factor * tl.cast(lambda_, dtype) * slope / sum_e
+    if HAS_VARIANCE:
+        deviation = label[None, :] - y_hat[:, None]
+        variance = tl.sum(e * deviation * deviation, 1) / sum_e
+        row_loss += tl.cast(variance_weight, dtype) * variance
+        from_variance = factor * tl.cast(variance_weight, dtype) / sum_e
+        from_softmax -= from_variance * variance
     # Whatever the row's other values are: nothing where it is left out, NaN where it is bad.
     unused = bad | ignored
     fill = tl.where(ignored, 0.0, float("nan"))
@@ -235,9 +254,15 @@ def label_distribution_loss_kernel(
         tl.store(place + n_rows, expectation, mask=exists)
     if grad_logits is not None:
         distance = label[None, :] - y_hat[:, None]
-        gradient = e * (from_softmax[:, None] + from_expectation[:, None] * distance)
+        pull = from_expectation[:, None]
+        if HAS_VARIANCE:
+            pull = pull + from_variance[:, None] * distance
+        gradient = e * (from_softmax[:, None] + pull * distance)
         if HAS_LD_WEIGHT:
-            gradient -= from_target[:, None] * p
+            towards = from_target[:, None] * p
+            if DIVERGENCE == _LIKELIHOOD:
+                towards = towards * e
+            gradient -= towards
         gradient = tl.where(unused[:, None], fill[:, None], gradient)
         store_gradient(grad_logits, rows, n_rows, k, K, gradient)
 
@@ -272,9 +297,11 @@ def reduce_loss_kernel(
 
 def _half_headroom(options: LossOptions, label_range: float) -> float:
     """The power of 2 by which float16 gradients are written too small, if they could overflow."""
-    # p_hat_k |l_k - y_hat| <= range / 4, and |y_hat - y| <= range.
+    # p_hat_k |l_k - y_hat| <= range / 4, and |y_hat - y| <= range; p_hat_k (l_k - y_hat)^2 is part
+    # of the variance, which is at most range^2 / 4.
     slope = 2 * label_range if options.regression == "l2" else 1.0
-    bound = options.ld_weight + options.lambda_ * slope * label_range / 4
+    pull = options.lambda_ * slope + options.variance_weight * label_range
+    bound = options.ld_weight + pull * label_range / 4
     greatest = torch.finfo(torch.float16).max
     return 1.0 if bound <= greatest else 2.0 ** math.floor(math.log2(greatest / bound))
 
@@ -290,6 +317,7 @@ def label_distribution_loss(
     label_step: float,
     lambda_: float,
     ld_weight: float,
+    variance_weight: float,
     kind: int,
     divergence: int,
     regression: int,
@@ -314,6 +342,7 @@ def label_distribution_loss(
     options = LossOptions(
         lambda_,
         ld_weight,
+        variance_weight,
         KINDS[kind],
         DIVERGENCES[divergence],
         REGRESSIONS[regression],
@@ -371,10 +400,12 @@ def label_distribution_loss(
                 label_step,
                 lambda_,
                 ld_weight,
+                variance_weight,
                 smooth_l1_beta,
                 grad_scale,
                 HAS_LAMBDA=lambda_ != 0,
                 HAS_LD_WEIGHT=ld_weight != 0,
+                HAS_VARIANCE=variance_weight != 0,
                 KIND=kind,
                 DIVERGENCE=divergence,
                 REGRESSION=regression,

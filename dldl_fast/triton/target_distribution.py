@@ -14,6 +14,7 @@ from dldl_fast.reference import FLAT_CELL, TAIL
 _GAUSSIAN_BIN = tl.constexpr(KINDS.index("gaussian_bin"))
 _TWO_HOT = tl.constexpr(KINDS.index("two_hot"))
 _ONE_HOT = tl.constexpr(KINDS.index("one_hot"))
+_LAPLACE = tl.constexpr(KINDS.index("laplace"))
 _TAIL = tl.constexpr(TAIL)
 _LOG_TAIL = tl.constexpr(-25.328436022934504)
 _FLAT_CELL = tl.constexpr(FLAT_CELL)
@@ -22,7 +23,7 @@ _TWICE_DENSITY = tl.constexpr(0.79788456080286535588)  # sqrt(2 / pi), as tails 
 # Below, y is so far away that the nearest label has all mass of its cells.
 _SMALLEST_PEAK = tl.constexpr(1e-25)
 _SMALLEST_SIGMA = tl.constexpr(1e-150)  # narrower ones have all mass in a cell as well
-_STEEPEST = tl.constexpr(-1e300)
+_STEEPEST = tl.constexpr(1e300)
 _SMALLEST = tl.constexpr(1e-37)  # below it p log p is nothing in float32
 
 
@@ -89,7 +90,7 @@ def gaussian_log(labels, l_near, y, sigma, k, K: tl.constexpr):
     excess = (label - l_near) * (label + l_near - (2 * y)[:, None])
     # Finite for sigma = 0 as well, so that its product with 0 is 0.
     narrowness = 1 / sigma
-    curvature = tl.maximum(-0.5 * narrowness * narrowness, _STEEPEST)
+    curvature = tl.maximum(-0.5 * narrowness * narrowness, -_STEEPEST)
     return excess * curvature[:, None]
 
 
@@ -103,6 +104,26 @@ def ordinary_gaussian_log(l_near, y, sigma, middle, label):
     slope = (2 * (l_near - y)).to(label.dtype) * curvature
     u = label[None, :] - (l_near - middle).to(label.dtype)[:, None]
     return u * (u * curvature[:, None] + slope[:, None])
+
+
+@triton.jit
+def laplace_log(labels, l_near, y, sigma, k, K: tl.constexpr):
+    """Log of exp(-|l - y| / sigma) relative to the nearest label, float64, in the same way.
+
+    |l - y| - |l_near - y|, as no label lies between y and the nearest one.
+    """
+    label = tl.load(labels + k, mask=k < K, other=float("inf"))[None, :]
+    l_near = l_near[:, None]
+    excess = tl.minimum(tl.abs(label - l_near), tl.abs(label + l_near - (2 * y)[:, None]))
+    return excess * -tl.minimum(1 / sigma, _STEEPEST)[:, None]
+
+
+@triton.jit
+def ordinary_laplace_log(l_near, y, sigma, middle, label):
+    """The same in float32, for a sigma of half a step or more and y on the grid."""
+    u = label[None, :] - (l_near - middle).to(label.dtype)[:, None]
+    other_side = u + (2 * (l_near - y)).to(label.dtype)[:, None]
+    return tl.minimum(tl.abs(u), tl.abs(other_side)) * (-1 / sigma).to(label.dtype)[:, None]
 
 
 @triton.jit
@@ -228,11 +249,17 @@ def target_distribution(
         if tl.min(ordinary.to(tl.int32), 0) == 1:
             nearest = ((y - first) / step + 0.5).to(tl.int32)
             l_near = tl.load(labels + tl.minimum(nearest, K - 1))
-            log_p = ordinary_gaussian_log(l_near, y, sigma, (first + last) / 2, label)
+            if KIND == _LAPLACE:
+                log_p = ordinary_laplace_log(l_near, y, sigma, (first + last) / 2, label)
+            else:
+                log_p = ordinary_gaussian_log(l_near, y, sigma, (first + last) / 2, label)
         else:
             nearest = nearest_label(labels, y, step, K, IS_UNIFORM)
             l_near = tl.load(labels + nearest)
-            log_p = gaussian_log(labels, l_near, y, sigma, k, K).to(dtype)
+            if KIND == _LAPLACE:
+                log_p = laplace_log(labels, l_near, y, sigma, k, K).to(dtype)
+            else:
+                log_p = gaussian_log(labels, l_near, y, sigma, k, K).to(dtype)
         has_mass = (log_p >= _LOG_TAIL) & (k < K)[None, :]
         log_p = tl.where(has_mass, log_p, 0.0)
         p = tl.where(has_mass, tl.exp(log_p), 0.0)

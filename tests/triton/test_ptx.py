@@ -92,13 +92,33 @@ def test_every_kind(launches: PtxLaunches, kind: str, turn: int) -> None:
         targets_on(labels, 7),
         labels=labels,
         kind=kind,
-        divergence=DIVERGENCES[number % 2],
+        divergence=DIVERGENCES[number % 3],
         regression=REGRESSIONS[number % 3],
         reduction=REDUCTIONS[(number + 1) % 3],
         smooth_l1_beta=2.0,
         lambda_=0.3,
         ld_weight=0.7,
     )
+
+
+@pytest.mark.parametrize(
+    ("n_labels", "kind", "dtype"),
+    [
+        (17, "laplace", torch.float16),
+        (101, "laplace", torch.float32),
+        (101, "one_hot", torch.float64),
+        (401, "gaussian", torch.bfloat16),
+    ],
+)
+def test_policies_of_other_methods(
+    launches: PtxLaunches, n_labels: int, kind: str, dtype: torch.dtype
+) -> None:
+    x, sigma = torch.randn(5, n_labels).to(dtype), 0.6 + 3 * torch.rand(5)
+    for labels, divergence in ((uniform_grid(n_labels), "ce"), (bent_grid(n_labels), "likelihood")):
+        assert_kernel_matches(
+            x, targets_on(labels, 5), labels=labels, kind=kind, sigma=sigma, divergence=divergence,
+            variance_weight=0.01,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
@@ -158,7 +178,7 @@ def test_arguments_that_a_kernel_would_read_beyond() -> None:
     from dldl_fast.triton import expectation, label_distribution_loss, scale_rows_
 
     x, y, labels = torch.randn(3, 5), torch.ones(3), uniform_grid(5)
-    settings = (1.0, 1.0, 1.0, 0, 0, 0, 1.0, 1, 0, False, False, False, True)
+    settings = (1.0, 1.0, 1.0, 0.0, 0, 0, 0, 1.0, 1, 0, False, False, False, True)
 
     def loss(target: Any = y, sigma: Any = None, weight: Any = None, q: Any = None) -> None:
         label_distribution_loss(x, target, 2.0, sigma, weight, q, labels, *settings)
@@ -190,6 +210,7 @@ def test_no_spills(architecture: int, monkeypatch: pytest.MonkeyPatch, tmp_path:
         (1024, "gaussian", torch.bfloat16),
         (1024, "gaussian", torch.float16),
         (101, KINDS[2], torch.bfloat16),
+        (1024, "laplace", torch.bfloat16),
     ):
         labels = uniform_grid(n_labels)
         x = torch.randn(3, n_labels).to(dtype)
