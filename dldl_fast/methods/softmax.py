@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,8 +65,8 @@ class DLDLv2(FusedMethod):
 
     Args:
         labels: label grid, K increasing numbers.
-        settings: those of `dldl_fast.DLDLv2Loss`, from ``sigma`` to ``smooth_l1_beta``, and
-            ``out_of_range``, ``ignore_nan``, ``validate``, ``backend``.
+        settings: those of `dldl_fast.DLDLv2Loss`, from ``sigma`` to ``variance_weight``,
+            and ``out_of_range``, ``ignore_nan``, ``validate``, ``backend``.
 
     Source:
         Eqs. 9 to 12.
@@ -88,6 +89,7 @@ class DLDLv2(FusedMethod):
         "divergence",
         "regression",
         "smooth_l1_beta",
+        "variance_weight",
         *_COMMON,
     )
 
@@ -172,6 +174,31 @@ class DEX(FusedMethod):
         super().__init__(labels, settings, kind="one_hot", divergence="ce", lambda_=0.0)
 
 
+class DEXReleased(FusedMethod):
+    r"""DEX as the authors of DLDL-v2 ran it: ``dex-released``.
+
+    .. math::
+        L = -\hat p_{k(y)}, \quad k(y) = \arg\min_k |l_k - y|
+
+    The probability itself in place of its logarithm, so that rows which are far off hardly
+    learn. It is here to show that difference. Arguments are those of `DEX`.
+
+    Source:
+        The released code of DLDL-v2: softmax, followed by a criterion that wants its logarithm.
+
+    Example:
+        >>> loss = DEXReleased(range(4)).loss(torch.zeros(1, 4), torch.tensor([2.0]))
+        >>> round(loss.item(), 4)
+        -0.25
+    """
+
+    name = "dex-released"
+    settings = _COMMON
+
+    def __init__(self, labels: Labels, **settings: Any) -> None:
+        super().__init__(labels, settings, kind="one_hot", divergence="likelihood", lambda_=0.0)
+
+
 class ERL1(FusedMethod):
     r"""Expectation regression alone, :math:`L = |\hat y - y|`: ``er-l1``.
 
@@ -236,6 +263,106 @@ class ERSmooth(FusedMethod):
 
     def __init__(self, labels: Labels, **settings: Any) -> None:
         super().__init__(labels, settings, regression="smooth_l1", kind="one_hot", ld_weight=0.0)
+
+
+class MeanVariance(FusedMethod):
+    r"""Mean-variance loss: ``mean-variance``.
+
+    .. math::
+        L = -\ln \hat p_{k(y)} + \lambda_1 \frac{(\hat y - y)^2}{2} + \lambda_2 v, \quad
+        k(y) = \arg\min_k |l_k - y|, \quad v = \sum_k \hat p_k (l_k - \hat y)^2
+
+    Args:
+        labels: label grid, K increasing numbers.
+        mean_weight: :math:`\lambda_1`, >= 0, in one over the squared unit of the labels.
+        variance_weight: :math:`\lambda_2`, >= 0, in the same unit.
+        settings: ``out_of_range``, ``ignore_nan``, ``validate``, ``backend``, as for
+            `dldl_fast.DLDLv2Loss`.
+
+    Raises:
+        ValueError: if a weight is negative or not finite.
+
+    Source:
+        Pan et al., Mean-Variance Loss for Deep Age Estimation from a Face, CVPR 2018; the weights
+        are the paper's.
+
+    Example:
+        >>> loss = MeanVariance(range(3)).loss(torch.zeros(1, 3), torch.tensor([0.0]))
+        >>> round(loss.item(), 4)  # ln 3 + 0.2 / 2 + 0.05 * 2 / 3
+        1.2319
+    """
+
+    name = "mean-variance"
+    settings = ("mean_weight", "variance_weight", *_COMMON)
+
+    def __init__(
+        self,
+        labels: Labels,
+        *,
+        mean_weight: float = 0.2,
+        variance_weight: float = 0.05,
+        **settings: Any,
+    ) -> None:
+        if not 0 <= mean_weight < math.inf:
+            raise ValueError(f"mean_weight must be finite and >= 0, got {mean_weight}")
+        super().__init__(
+            labels,
+            settings,
+            kind="one_hot",
+            divergence="ce",
+            regression="l2",
+            lambda_=mean_weight / 2,
+            variance_weight=variance_weight,
+        )
+
+
+class SORD(FusedMethod):
+    r"""Soft labels for ordinal regression: ``sord``.
+
+    .. math::
+        L = -\sum_k p_k \ln \hat p_k, \quad
+        p_k = \frac{\exp(-\alpha \, d(l_k, y))}{\sum_j \exp(-\alpha \, d(l_j, y))}
+
+    With the squared distance p is the Gaussian of DLDL with :math:`\sigma = 1 / \sqrt{2 \alpha}`.
+
+    Args:
+        labels: label grid, K increasing numbers.
+        alpha: :math:`\alpha > 0`, in one over the unit of the distance.
+        distance: d, ``"absolute"`` or ``"squared"``.
+        settings: ``out_of_range``, ``ignore_nan``, ``validate``, ``backend``, as for
+            `dldl_fast.DLDLv2Loss`.
+
+    Raises:
+        ValueError: if alpha is not finite and > 0, or for another distance.
+
+    Source:
+        Diaz and Marathe, Soft Labels for Ordinal Regression, CVPR 2019.
+
+    Example:
+        >>> loss = SORD(range(3)).loss(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([2.0]))
+        >>> round(loss.item(), 4)
+        0.8324
+    """
+
+    name = "sord"
+    settings = ("alpha", "distance", *_COMMON)
+
+    def __init__(
+        self, labels: Labels, *, alpha: float = 1.0, distance: str = "absolute", **settings: Any
+    ) -> None:
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"alpha must be finite and > 0, got {alpha}")
+        if distance not in ("absolute", "squared"):
+            raise ValueError(f"distance must be one of 'absolute', 'squared', got {distance!r}")
+        absolute = distance == "absolute"
+        super().__init__(
+            labels,
+            settings,
+            kind="laplace" if absolute else "gaussian",
+            sigma=1 / alpha if absolute else 1 / math.sqrt(2 * alpha),
+            divergence="ce",
+            lambda_=0.0,
+        )
 
 
 class HLGauss(FusedMethod):

@@ -86,6 +86,17 @@ def binomial(x: Row, y: float, sigma: float, labels: list[float]) -> Tensor:
     return -torch.log(math.comb(n, k) * p**k * (1 - p) ** (n - k))
 
 
+def laplace(y: float, alpha: float, labels: list[float]) -> list[float]:
+    mass = [math.exp(-alpha * abs(label - y)) for label in labels]
+    return [m / sum(mass) for m in mass]
+
+
+def mean_variance(x: Row, y: float, sigma: float, labels: list[float]) -> Tensor:
+    p, mean = softmax(x), expectation(x, labels)
+    variance = sum(p_k * (label - mean) ** 2 for p_k, label in zip(p, labels, strict=True))
+    return -torch.log(p[nearest(y, labels)]) + 0.2 * (mean - y) ** 2 / 2 + 0.05 * variance
+
+
 def dldl_v2(x: Row, y: float, sigma: float, labels: list[float]) -> Tensor:
     return kl(gaussian(y, sigma, labels), x) + abs(expectation(x, labels) - y)
 
@@ -98,6 +109,7 @@ ROW_LOSSES: dict[str, RowLoss] = {
     "mr-l2": lambda x, y, sigma, labels: (torch.tanh(x[0]) - scaled(y, labels)) ** 2,
     "mr-l1": lambda x, y, sigma, labels: abs(torch.tanh(x[0]) - scaled(y, labels)),
     "dex": lambda x, y, sigma, labels: -torch.log(softmax(x)[nearest(y, labels)]),
+    "dex-released": lambda x, y, sigma, labels: -softmax(x)[nearest(y, labels)],
     "ranking": ranking,
     "er-l1": lambda x, y, sigma, labels: abs(expectation(x, labels) - y),
     "er-l2": lambda x, y, sigma, labels: (expectation(x, labels) - y) ** 2,
@@ -105,7 +117,9 @@ ROW_LOSSES: dict[str, RowLoss] = {
     "dldl": lambda x, y, sigma, labels: kl(gaussian(y, sigma, labels), x),
     "dldl-v2": dldl_v2,
     "dldl-v2-official": dldl_v2_official,
+    "mean-variance": mean_variance,
     "or-cnn": lambda x, y, sigma, labels: sum(binary_cross_entropies(x, y, labels)),
+    "sord": lambda x, y, sigma, labels: cross_entropy(laplace(y, 1.0, labels), x),
     "hl-gauss": lambda x, y, sigma, labels: cross_entropy(bins(y, sigma, labels), x),
     "two-hot": lambda x, y, sigma, labels: cross_entropy(two_hot(y, labels), x),
     "unimodal": binomial,

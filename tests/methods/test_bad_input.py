@@ -102,10 +102,23 @@ def test_bad_values_of_settings(name: str) -> None:
         make_method(name, [1, 1, 2])
 
 
-@pytest.mark.parametrize("temperature", [0, -1, math.inf, math.nan])
-def test_bad_temperatures(temperature: float) -> None:
-    with pytest.raises(ValueError, match=f"temperature must be finite and > 0, got {temperature}"):
-        make_method("unimodal", GRID, temperature=temperature)
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan])
+@pytest.mark.parametrize(("name", "setting"), [("unimodal", "temperature"), ("sord", "alpha")])
+def test_settings_that_must_be_positive(name: str, setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{setting} must be finite and > 0, got {value}"):
+        make_method(name, GRID, **{setting: value})
+
+
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan])
+@pytest.mark.parametrize("setting", ["mean_weight", "variance_weight"])
+def test_weights_that_must_not_be_negative(setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{setting} must be finite and >= 0, got {value}"):
+        make_method("mean-variance", GRID, **{setting: value})
+
+
+def test_an_unknown_distance() -> None:
+    with pytest.raises(ValueError, match="distance must be one of 'absolute', 'squared', got 'l1'"):
+        make_method("sord", GRID, distance="l1")
 
 
 def test_the_biases_of_coral_have_to_be_where_the_outputs_are() -> None:

@@ -97,3 +97,10 @@ def test_corn_beside_dlordinal() -> None:
     x, y = outputs(K - 1), classes()
     public = dlordinal("losses").CORNLoss(K)
     close(make_method("corn", GRID).loss(x, y), public(x, y), [x])
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+def test_sord_beside_dlordinal(alpha: float) -> None:
+    x, y = outputs(K), classes()
+    public = dlordinal("losses.sord").SORDLoss(alpha, K, train_targets=y)
+    close(make_method("sord", GRID, alpha=alpha).loss(x, y), public(x, y), [x])

@@ -143,6 +143,11 @@ def test_sigma_is_checked_where_there_is_one_and_ignored_elsewhere(name: str) ->
         ("dldl-v2-official", {"lambda_": 0.3, "regression": "l2"}, {"ld_weight": 1 / 7}),
         ("dldl", {"sigma": 0.8, "divergence": "ce"}, {"lambda_": 0.0}),
         ("er-smooth", {"smooth_l1_beta": 0.25}, {"regression": "smooth_l1", "ld_weight": 0.0}),
+        (
+            "mean-variance",
+            {"variance_weight": 0.5},
+            {"kind": "one_hot", "divergence": "ce", "regression": "l2", "lambda_": 0.1},
+        ),
         ("hl-gauss", {"sigma": 0.5}, {"kind": "gaussian_bin", "divergence": "ce", "lambda_": 0.0}),
     ],
 )
@@ -153,6 +158,26 @@ def test_settings_reach_the_fused_loss(
     outputs, target = outputs_of(method), targets_on(method.labels, 5)
     want = DLDLv2Loss(labels=uniform_grid(7), **settings, **rest)(outputs, target)
     assert torch.equal(method.loss(outputs, target), want)
+
+
+def test_sord_with_squared_distances_has_a_gaussian_target() -> None:
+    method = make_method("sord", GRIDS["bent"], alpha=0.4, distance="squared")
+    outputs, target = outputs_of(method), targets_on(method.labels, 5)
+    p = torch.softmax(-0.4 * (target[:, None] - method.labels) ** 2, -1)
+    want = torch.nn.functional.cross_entropy(outputs, p)
+    torch.testing.assert_close(method.loss(outputs, target), want, rtol=1e-9, atol=0)
+    steep = make_method("sord", GRIDS["bent"], alpha=2.5)
+    p = torch.softmax(-2.5 * (target[:, None] - method.labels).abs(), -1)
+    want = torch.nn.functional.cross_entropy(outputs, p)
+    torch.testing.assert_close(steep.loss(outputs, target), want, rtol=1e-9, atol=0)
+
+
+def test_the_weight_of_the_mean_is_half_a_lambda() -> None:
+    method = make_method("mean-variance", GRIDS["bent"], mean_weight=0.8, variance_weight=0.0)
+    outputs, target = outputs_of(method), targets_on(method.labels, 5)
+    error = method.decode(outputs) - target
+    want = make_method("dex", GRIDS["bent"]).loss(outputs, target) + 0.4 * error.square().mean()
+    torch.testing.assert_close(method.loss(outputs, target), want, rtol=1e-9, atol=0)
 
 
 def test_temperature_narrows_the_distribution() -> None:
