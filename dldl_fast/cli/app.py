@@ -142,12 +142,16 @@ def train(
     ld_weight: Annotated[
         float, typer.Option(help="Weight of the divergence.", rich_help_panel=_LOSS)
     ] = 1.0,
+    variance_weight: Annotated[
+        float,
+        typer.Option(help="Weight of the prediction's variance.", rich_help_panel=_LOSS),
+    ] = 0.0,
     kind: Annotated[
-        Literal["gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot"],
+        Literal["gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot", "laplace"],
         typer.Option(help="Shape of the target distribution.", rich_help_panel=_LOSS),
     ] = "gaussian",
     divergence: Annotated[
-        Literal["kl", "ce"],
+        Literal["kl", "ce", "likelihood"],
         typer.Option(help="Between target and prediction.", rich_help_panel=_LOSS),
     ] = "kl",
     regression: Annotated[
@@ -184,6 +188,7 @@ def train(
         sigma=sigma,
         lambda_=lambda_,
         ld_weight=ld_weight,
+        variance_weight=variance_weight,
         kind=kind,
         divergence=divergence,
         regression=regression,

@@ -49,6 +49,7 @@ class TrainRequest:
     sigma: float | None
     lambda_: float
     ld_weight: float
+    variance_weight: float
     kind: str
     divergence: str
     regression: str
@@ -76,6 +77,7 @@ def run_request(request: TrainRequest, console: Console) -> bool:
             sigma=default_sigma if request.sigma is None else request.sigma,
             lambda_=request.lambda_,
             ld_weight=request.ld_weight,
+            variance_weight=request.variance_weight,
             kind=request.kind,
             divergence=request.divergence,
             regression=request.regression,

@@ -34,7 +34,15 @@ METRICS_NAME = "metrics.json"
 HISTORY_NAME = "history.csv"
 PLOT_NAME = "training.png"
 
-_LOSS_SETTINGS = ("lambda_", "ld_weight", "kind", "divergence", "regression", "smooth_l1_beta")
+_LOSS_SETTINGS = (
+    "lambda_",
+    "ld_weight",
+    "variance_weight",
+    "kind",
+    "divergence",
+    "regression",
+    "smooth_l1_beta",
+)
 
 
 @dataclass(frozen=True)

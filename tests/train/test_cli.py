@@ -119,7 +119,7 @@ def test_two_sources_of_sigma(write_folder):
 
 
 def test_unknown_choice_is_a_usage_error():
-    result = invoke("train", "--kind", "laplace")
+    result = invoke("train", "--kind", "cauchy")
     assert result.exit_code == 2
     assert "gaussian_bin" in result.output
 
