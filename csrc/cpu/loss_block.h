@@ -1,6 +1,7 @@
 // A block of up to W rows of the loss: what its targets are, and the row scalars that come out.
 #pragma once
 
+#include "cpu/normal_cells.h"
 #include "cpu/row_checks.h"
 #include "cpu/softmax_rows.h"
 #include "cpu/target_distribution.h"
@@ -101,6 +102,39 @@ DLDL_FAST_INLINE void set_bins(Block<A, W>& block, int r, const RowVectors<A, W>
   block.shape[r] = Shape::kTabulated;
 }
 
+// The same on an equally spaced grid for y on it and an ordinary width: half a step or more, so
+// that the cell beside the tail is lost in it, and not so many steps that a cell is lost in
+// rounding. False for other targets.
+template <class A, int W>
+DLDL_FAST_INLINE bool set_ordinary_bins(Block<A, W>& block, int r, const RowVectors<A, W>& vectors,
+                                        const LabelGrid& grid, double y, double sigma,
+                                        int64_t nearest, A* scratch) {
+  using V = Vector<A, W>;
+  const double steps = sigma * grid.inverse_step, top = static_cast<double>(grid.size - 1);
+  if (!(steps >= 0.5 && steps <= 256)) return false;
+  if (!(y >= grid.labels[0] && y <= grid.labels[grid.size - 1])) return false;
+  const double place = (y - grid.labels[0]) * grid.inverse_step;
+  const double reach = steps * kTailSigmas + 1;
+  const double first = place - reach, last = place + reach;
+  set_window(
+      block, r, vectors,
+      {static_cast<int64_t>(first > 0 ? first : 0), static_cast<int64_t>(last < top ? last : top)});
+  const NormalCells<W> cells(place, 1 / steps, static_cast<double>(nearest));
+  V entropy{};
+  for (int64_t v = block.window_first[r]; v <= block.window_last[r]; ++v) {
+    const int64_t k = vectors.begin(v);
+    V p = cells.masses(k);
+    p = p < static_cast<float>(kTail) ? V{} : p;
+    store<W>(scratch + k, p);
+    V term = p * log(max(p, V{} + static_cast<float>(kTail)));
+    if (v + 1 == vectors.count) term *= vectors.last_fresh;
+    entropy += term;
+  }
+  block.tabulated_entropy[r] = lane_sum<A, W>(entropy);
+  block.shape[r] = Shape::kTabulated;
+  return true;
+}
+
 // Everything about a row that does not depend on its logits.
 template <class A, int W>
 DLDL_FAST_INLINE void set_target(Block<A, W>& block, int r, const RowVectors<A, W>& vectors,
@@ -133,6 +167,9 @@ DLDL_FAST_INLINE void set_target(Block<A, W>& block, int r, const RowVectors<A, 
   }
   const double sigma = row.sigma;
   if (kind == Kind::kGaussianBin) {
+    if constexpr (W > 1) {
+      if (set_ordinary_bins(block, r, vectors, grid, y, sigma, nearest, scratch)) return;
+    }
     return set_bins(block, r, vectors, grid, y, sigma, nearest, scratch);
   }
   const double delta = grid.labels[nearest] - y;
