@@ -51,7 +51,7 @@ int64_t with_group(float, int n_labels, const F& f) {
   return f(RowGroup<32, 32, 26>());
 }
 
-// The same for the policies of other methods.
+// The same for the policies of other methods, which need registers where others have slots.
 template <class F>
 int64_t with_extended_group(double, int n_labels, const F& f) {
   return with_group(0.0, n_labels, f);
@@ -59,7 +59,7 @@ int64_t with_extended_group(double, int n_labels, const F& f) {
 template <class F>
 int64_t with_extended_group(float, int n_labels, const F& f) {
   if (n_labels <= 32) return f(RowGroup<4, 8, 0>());
-  if (n_labels <= 128) return f(RowGroup<4, 32, 8>());
+  if (n_labels <= 128) return f(RowGroup<8, 16, 4>());
   return f(RowGroup<32, 32, 4>());
 }
 

@@ -4,7 +4,7 @@
 namespace dldl_fast::cuda {
 
 DLDL_FAST_LAUNCH_TILES(true, float, 4, 8, 0);
-DLDL_FAST_LAUNCH_TILES(true, float, 4, 32, 8);
+DLDL_FAST_LAUNCH_TILES(true, float, 8, 16, 4);
 DLDL_FAST_LAUNCH_TILES(true, float, 32, 32, 4);
 DLDL_FAST_LAUNCH_TILES(true, double, 8, 4, 0);
 DLDL_FAST_LAUNCH_TILES(true, double, 8, 16, 4);
