@@ -69,8 +69,7 @@ struct NormalCells {
   double width;         // of a cell, in sigma
   double inverse_peak;  // one over the mass of the label nearest to y
 
-  NormalCells(double place, double width, double nearest)
-      : place(place), width(width), inverse_peak(1) {
+  NormalCells(double place, double width, double nearest) : place(place), width(width) {
     const D z = D{} + (nearest - 0.5 - place) * width, z_next = z + width;
     const D mass = cell_mass<H>(z, z_next, two_tails<H>(abs(z)), two_tails<H>(abs(z_next)));
     inverse_peak = 1 / lane_sum<double, H>(mass * (1.0 / H));
@@ -79,14 +78,11 @@ struct NormalCells {
   // Of the labels from first on, relative to the nearest one's.
   DLDL_FAST_MEMBER Float<W> masses(int64_t first) const {
     const D z = (iota<double, H>() + (static_cast<double>(first) - 0.5 - place)) * width;
-    const double half = H * width;
     double tails[W + H];
-    store<H>(tails, two_tails<H>(abs(z)));
-    store<H>(tails + H, two_tails<H>(abs(D(z + half))));
-    store<H>(tails + W, two_tails<H>(abs(D(z + 2 * half))));
+    for (int i = 0; i <= W; i += H) store<H>(tails + i, two_tails<H>(abs(D(z + i * width))));
     float p[W];
     for (int i = 0; i < W; i += H) {
-      const D lower = i == 0 ? z : D(z + half);
+      const D lower = z + i * width;
       const D mass = cell_mass<H>(lower, lower + width, load<H>(tails + i), load<H>(tails + i + 1));
       store_converted<H>(p + i, D(mass * inverse_peak));
     }

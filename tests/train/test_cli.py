@@ -41,9 +41,9 @@ def test_trains_on_a_folder(write_folder, tmp_path):
     out = tmp_path / "out"
     result = invoke(
         "train", "--data", source, "--out", out, "--epochs", 2, "--batch-size", 8, "--seed", 7,
-        "--lambda", 0.5, "--ld-weight", 2, "--kind", "gaussian_bin", "--divergence", "ce",
-        "--regression", "l2", "--backend", "reference", "--precision", "float32",
-        "--learning-rate", 0.01, "--test-fraction", 0.25, *RANGE,
+        "--lambda", 0.5, "--ld-weight", 2, "--variance-weight", 0.25, "--kind", "gaussian_bin",
+        "--divergence", "ce", "--regression", "l2", "--backend", "reference",
+        "--precision", "float32", "--learning-rate", 0.01, "--test-fraction", 0.25, *RANGE,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     text = flat(result.output)
@@ -60,6 +60,7 @@ def test_trains_on_a_folder(write_folder, tmp_path):
     assert config["loss"]["divergence"] == "ce"
     assert config["loss"]["regression"] == "l2"
     assert (config["loss"]["lambda_"], config["loss"]["ld_weight"]) == (0.5, 2.0)
+    assert config["loss"]["variance_weight"] == 0.25
     assert config["loss"]["sigma"] is None  # every row has its own
     assert config["training"]["seed"] == 7
     assert config["training"]["learning_rate"] == 0.01
@@ -192,6 +193,6 @@ def test_help_of_every_option(write_folder):
     for option in (
         "data", "out", "label-min", "label-max", "label-step", "image-size", "test-fraction",
         "epochs", "batch-size", "learning-rate", "seed", "device", "precision", "sigma", "lambda",
-        "ld-weight", "kind", "divergence", "regression", "backend",
+        "ld-weight", "variance-weight", "kind", "divergence", "regression", "backend",
     ):  # fmt: skip
         assert f"--{option} " in result.stdout
