@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
@@ -41,3 +43,20 @@ def file_name(name: str) -> str:
         'my_faces_2'
     """
     return re.sub(r"[^\w.-]+", "_", name).strip(".") or "data"
+
+
+@contextmanager
+def reported(*errors: type[Exception]) -> Iterator[None]:
+    """End the command with a message and status 1 at one of these errors, with 130 at Ctrl-C.
+
+    A missing package and a file that cannot be read or written are always among them.
+    """
+    stderr = Console(stderr=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stderr.print("Interrupted.")
+        raise typer.Exit(130) from None
+    except (*errors, OptionError, ImportError, OSError) as error:
+        stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from None

@@ -1,0 +1,73 @@
+"""A data set before its pictures are decoded: where they are, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dldl_fast.data.label_spec import LabelSpec
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class FaceTable:
+    """Pictures of faces and their labels, one row each.
+
+    Attributes:
+        name: short name, for file names and titles.
+        spec: grid, unit and default sigma of the labels.
+        root: folder that all pictures are in.
+        paths: of the pictures, relative to `root`, with forward slashes.
+        target: float64 [N], in the unit of the labels.
+        sigma: float64 [N], the standard deviation of every target, or None: ``spec.sigma``.
+        split: official part of every row, one of `SPLITS`, or None: there is no official split.
+        person: who is in the picture, or None: not known.
+        groups: more columns, such as ``"gender"``, for tables of errors per group.
+        note: what a reader of results must know about the labels; may be empty.
+    """
+
+    name: str
+    spec: LabelSpec
+    root: Path
+    paths: tuple[str, ...]
+    target: Tensor
+    sigma: Tensor | None = None
+    split: tuple[str, ...] | None = None
+    person: tuple[str, ...] | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def rows(self, mask: Tensor) -> FaceTable:
+        """The table of some rows alone.
+
+        Args:
+            mask: bool [N], the rows to keep.
+
+        Example:
+            >>> from dldl_fast.data.label_spec import AGES
+            >>> table = FaceTable("two", AGES, Path("."), ("a.jpg", "b.jpg"), torch.tensor([1.0, 2.0]))
+            >>> table.rows(torch.tensor([False, True])).paths
+            ('b.jpg',)
+        """
+        kept = mask.nonzero()[:, 0].tolist()
+
+        def of(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[row] for row in kept)
+
+        return replace(
+            self,
+            paths=of(self.paths),
+            target=self.target[mask],
+            sigma=None if self.sigma is None else self.sigma[mask],
+            split=None if self.split is None else of(self.split),
+            person=None if self.person is None else of(self.person),
+            groups={name: of(column) for name, column in self.groups.items()},
+        )

@@ -1,0 +1,1 @@
+"""Public data sets, read in their official layout."""
