@@ -57,6 +57,8 @@ def reported(*errors: type[Exception]) -> Iterator[None]:
     except KeyboardInterrupt:
         stderr.print("Interrupted.")
         raise typer.Exit(130) from None
-    except (*errors, OptionError, ImportError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, (*errors, OptionError, ImportError, OSError)):
+            raise
         stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None

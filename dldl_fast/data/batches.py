@@ -70,7 +70,8 @@ def epoch_rows(
         >>> two = [epoch_rows(10, 4, 0, 1, rank, 2) for rank in range(2)]
         >>> [len(rows) for rows in two[0]]
         [2, 2]
-        >>> torch.equal(torch.stack([two[0][0], two[1][0]], 1).reshape(-1), epoch_rows(10, 4, 0, 1)[0])
+        >>> together = torch.stack([two[0][0], two[1][0]], 1).reshape(-1)
+        >>> torch.equal(together, epoch_rows(10, 4, 0, 1)[0])
         True
     """
     order = torch.randperm(count, generator=Generator().manual_seed(seed_of(seed, epoch)))

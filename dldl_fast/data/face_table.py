@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from dldl_fast.data.label_spec import LabelSpec
@@ -52,8 +51,10 @@ class FaceTable:
             mask: bool [N], the rows to keep.
 
         Example:
+            >>> import torch
             >>> from dldl_fast.data.label_spec import AGES
-            >>> table = FaceTable("two", AGES, Path("."), ("a.jpg", "b.jpg"), torch.tensor([1.0, 2.0]))
+            >>> ages = torch.tensor([1.0, 2.0])
+            >>> table = FaceTable("two", AGES, Path("."), ("a.jpg", "b.jpg"), ages)
             >>> table.rows(torch.tensor([False, True])).paths
             ('b.jpg',)
         """
