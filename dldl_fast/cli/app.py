@@ -54,12 +54,32 @@ def train(
         str,
         typer.Option(
             help="head-roll (angles of turned ORL faces), orl-age (ages that another model sees "
-            "in the ORL faces), a folder with labels.csv, or a CSV file with the columns "
-            "path,label[,sigma][,split].",
-            metavar="head-roll|orl-age|PATH",
+            "in the ORL faces), a folder with labels.csv, a CSV file with the columns "
+            "path,label[,sigma][,split], or a public data set and its folder, such as "
+            "morph:DATA/MORPH (docs/datasets.md lists them).",
+            metavar="head-roll|orl-age|PATH|SET:PATH",
             rich_help_panel=_DATA,
         ),
     ] = "head-roll",
+    aligned: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that dldl-fast align wrote: its crops stand for the pictures of the data.",
+            exists=True,
+            file_okay=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Which rows of a data set are for training. Default: the set's first one.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    fold: Annotated[
+        int, typer.Option(min=0, help="Of a protocol with several.", rich_help_panel=_DATA)
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -72,22 +92,28 @@ def train(
     label_min: Annotated[
         float | None,
         typer.Option(
-            help="First label. Default: -45 for head-roll, else 0.", rich_help_panel=_DATA
+            help="First label. Default: that of the data set; -45 for head-roll, else 0.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     label_max: Annotated[
         float | None,
         typer.Option(
-            help="Last label. Default: 45 for head-roll, else 100.", rich_help_panel=_DATA
+            help="Last label. Default: that of the data set; 45 for head-roll, else 100.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     label_step: Annotated[
-        float, typer.Option(help="Distance between labels.", rich_help_panel=_DATA)
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="Distance between labels. Default: that of the data set, else 1.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     image_size: Annotated[
-        int,
+        int | None,
         typer.Option(min=32, max=1024, help="Height and width in pixels.", rich_help_panel=_DATA),
-    ] = 64,
+    ] = None,
     test_fraction: Annotated[
         float,
         typer.Option(
@@ -96,18 +122,103 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = 0.2,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the images.", rich_help_panel=_TRAINING)
-    ] = 24,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images per step.", rich_help_panel=_TRAINING)
-    ] = 32,
-    learning_rate: Annotated[
+    validation_fraction: Annotated[
         float,
         typer.Option(
-            help="Of Adam at the start; falls to 0 along a cosine.", rich_help_panel=_TRAINING
+            help="Share of the training images held out to choose the best epoch; of the persons, "
+            "where they are known. Without it the last epoch is the result.",
+            rich_help_panel=_DATA,
         ),
-    ] = 1e-3,
+    ] = 0.0,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="default, paper-age, paper-attractiveness, official-staged, or a .toml file: what "
+            "the other options are where they are not given.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "default",
+    network: Annotated[
+        Literal["ThinAgeNet", "TinyAgeNet", "ThinAttNet", "TinyAttNet"] | None,
+        typer.Option(help="Default: the recipe's.", rich_help_panel=_TRAINING),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint whose features the training starts from, such as that of dldl-fast "
+            "pretrain.",
+            exists=True,
+            file_okay=False,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the images, per stage.", rich_help_panel=_TRAINING),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images per step, of all processes together.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    micro_batches: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Parts that a step's images pass through the network in, for less memory.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Of Adam at the start of a stage.", rich_help_panel=_TRAINING),
+    ] = None,
+    schedule: Annotated[
+        Literal["cosine", "step"] | None,
+        typer.Option(
+            help="How the learning rate falls: to 0 along a cosine, or in steps.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            help="Decay of a moving average of the weights, such as 0.999, which is then the "
+            "model. Default: the recipe's, else none.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Stop when the validation error has not improved for so many epochs.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that prepare images. Default: as many as cores for large data sets.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on after the last epoch that is in the folder for the results.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard", help="Write curves for TensorBoard, too.", rich_help_panel=_TRAINING
+        ),
+    ] = False,
     seed: Annotated[
         int,
         typer.Option(
@@ -130,58 +241,74 @@ def train(
     sigma: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of the target distribution. Default: 3 for head-roll, else "
-            "2, or what the data give for each image.",
+            help="Standard deviation of the target distribution. Default: what the data give for "
+            "each image, else for all; 3 for head-roll, else 2.",
             rich_help_panel=_LOSS,
         ),
     ] = None,
     lambda_: Annotated[
-        float,
+        float | None,
         typer.Option("--lambda", help="Weight of the regression term.", rich_help_panel=_LOSS),
-    ] = 1.0,
+    ] = None,
     ld_weight: Annotated[
-        float, typer.Option(help="Weight of the divergence.", rich_help_panel=_LOSS)
-    ] = 1.0,
+        float | None, typer.Option(help="Weight of the divergence.", rich_help_panel=_LOSS)
+    ] = None,
     variance_weight: Annotated[
-        float,
+        float | None,
         typer.Option(help="Weight of the prediction's variance.", rich_help_panel=_LOSS),
-    ] = 0.0,
+    ] = None,
     kind: Annotated[
-        Literal["gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot", "laplace"],
+        Literal["gaussian", "gaussian_pdf", "gaussian_bin", "two_hot", "one_hot", "laplace"] | None,
         typer.Option(help="Shape of the target distribution.", rich_help_panel=_LOSS),
-    ] = "gaussian",
+    ] = None,
     divergence: Annotated[
-        Literal["kl", "ce", "likelihood"],
+        Literal["kl", "ce", "likelihood"] | None,
         typer.Option(help="Between target and prediction.", rich_help_panel=_LOSS),
-    ] = "kl",
+    ] = None,
     regression: Annotated[
-        Literal["l1", "l2", "smooth_l1"],
+        Literal["l1", "l2", "smooth_l1"] | None,
         typer.Option(help="Of the expectation.", rich_help_panel=_LOSS),
-    ] = "l1",
+    ] = None,
     backend: Annotated[
         str, typer.Option(help="auto, cpp, cuda or reference.", rich_help_panel=_LOSS)
     ] = "auto",
 ) -> None:
-    """Train TinyAgeNet with the DLDL-v2 loss; without options: head roll on real faces.
+    """Train a network with the DLDL-v2 loss; without options: TinyAgeNet, head roll on real faces.
 
     Prints MAE and e-error on held-out images after every epoch, beside the constant prediction.
     Writes model.safetensors, config.json, metrics.json, history.csv and training.png. Ctrl-C ends
-    the training early and still writes them; the exit status is then 130.
+    the training early and still writes them; the exit status is then 130. With --resume the same
+    command goes on after the last whole epoch. On several devices or machines: torchrun
+    --nproc-per-node N -m dldl_fast.train, with the same options.
     """
     from dldl_fast.cli.train import USER_ERRORS, TrainRequest, run_request
 
     stderr = Console(stderr=True)
     request = TrainRequest(
         data=data,
+        aligned=aligned,
+        protocol=protocol,
+        fold=fold,
         out=out,
         label_min=label_min,
         label_max=label_max,
         label_step=label_step,
         image_size=image_size,
         test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        recipe=recipe,
+        network=network,
+        init=init,
         epochs=epochs,
         batch_size=batch_size,
+        micro_batches=micro_batches,
         learning_rate=learning_rate,
+        schedule=schedule,
+        ema=ema,
+        patience=patience,
+        workers=workers,
+        resume=resume,
+        tensorboard=tensorboard,
         seed=seed,
         device=device,
         precision=precision,

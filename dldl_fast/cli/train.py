@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,45 +16,77 @@ from torch import Tensor
 from dldl_fast import DLDLv2Loss, backends
 from dldl_fast.cli.common import OptionError, file_name, progress_bar
 from dldl_fast.data import DataError, FaceData, MissingExtraError, load_data
+from dldl_fast.data.label_spec import AGES, LabelSpec
 from dldl_fast.labels import label_grid
+from dldl_fast.models import CheckpointError, LabelDistributionNet
 from dldl_fast.training import (
     Callback,
     EpochRecord,
+    Processes,
     RunReport,
     TrainingDivergedError,
     TrainSettings,
+    WorkerLostError,
+    joined_processes,
     run_training,
 )
-from dldl_fast.training.run import baseline_metrics, require_output_packages
+from dldl_fast.training.processes import process_device
+from dldl_fast.training.recipe import NETWORKS, Recipe, load_recipe
+from dldl_fast.training.run import baseline_metrics, new_model, require_output_packages
+from dldl_fast.training.tensorboard import TensorBoardLog
 
-USER_ERRORS = (OptionError, DataError, MissingExtraError, TrainingDivergedError, OSError)
+USER_ERRORS = (
+    OptionError,
+    DataError,
+    CheckpointError,
+    MissingExtraError,
+    TrainingDivergedError,
+    WorkerLostError,
+    OSError,
+)
 """Errors whose message is all that the user needs."""
+
+_HEAD_ROLL = LabelSpec(-45, 45, 1, sigma=3.0, unit="degrees")
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The options of the command, as typed."""
+    """The options of the command, as typed; None where the recipe or the data decide."""
 
     data: str
+    aligned: Path | None
+    protocol: str | None
+    fold: int
     out: Path | None
     label_min: float | None
     label_max: float | None
-    label_step: float
-    image_size: int
+    label_step: float | None
+    image_size: int | None
     test_fraction: float
-    epochs: int
-    batch_size: int
-    learning_rate: float
+    validation_fraction: float
+    recipe: str
+    network: str | None
+    init: Path | None
+    epochs: int | None
+    batch_size: int | None
+    micro_batches: int | None
+    learning_rate: float | None
+    schedule: str | None
+    ema: float | None
+    patience: int | None
+    workers: int | None
+    resume: bool
+    tensorboard: bool
     seed: int
     device: str
     precision: str
     sigma: float | None
-    lambda_: float
-    ld_weight: float
-    variance_weight: float
-    kind: str
-    divergence: str
-    regression: str
+    lambda_: float | None
+    ld_weight: float | None
+    variance_weight: float | None
+    kind: str | None
+    divergence: str | None
+    regression: str | None
     backend: str
     command: str
 
@@ -65,78 +99,137 @@ def run_request(request: TrainRequest, console: Console) -> bool:
         Exception: any of USER_ERRORS, with a message for the user.
     """
     require_output_packages()
-    is_head_roll = request.data == "head-roll"
-    label_min = request.label_min if request.label_min is not None else -45.0 * is_head_roll
-    default_max = 45.0 if is_head_roll else 100.0
-    label_max = request.label_max if request.label_max is not None else default_max
-    default_sigma = 3.0 if is_head_roll else 2.0
     try:
-        labels = label_grid(label_min, label_max, request.label_step)
-        criterion = DLDLv2Loss(
-            labels=labels,
-            sigma=default_sigma if request.sigma is None else request.sigma,
-            lambda_=request.lambda_,
-            ld_weight=request.ld_weight,
-            variance_weight=request.variance_weight,
-            kind=request.kind,
-            divergence=request.divergence,
-            regression=request.regression,
-            backend=request.backend,
-        )
-        settings = TrainSettings(
-            epochs=request.epochs,
-            batch_size=request.batch_size,
-            learning_rate=request.learning_rate,
-            seed=request.seed,
-            device=request.device,
-            precision=request.precision,
-        )
-        device = settings.resolved_device()
-        backend = backends.resolve(request.backend, device.type)
-        data = _load(request, labels, console)
+        recipe = load_recipe(request.recipe)
+        settings = _settings(request, recipe)
+        device = process_device(settings.resolved_device())
+        settings = dataclasses.replace(settings, device=str(device))
+        with joined_processes(device) as processes:
+            if not processes.is_first:
+                console = Console(quiet=True)
+            return _train(request, recipe, settings, processes, console)
     except USER_ERRORS:
         raise
     except (ValueError, RuntimeError) as error:
         raise OptionError(str(error)) from error
+
+
+def _train(
+    request: TrainRequest,
+    recipe: Recipe,
+    settings: TrainSettings,
+    processes: Processes,
+    console: Console,
+) -> bool:
+    spec = _HEAD_ROLL if request.data == "head-roll" else AGES
+    labels = _label_grid(request, spec)
+    criterion = _criterion(request, recipe, labels, spec)
+    backend = backends.resolve(request.backend, settings.resolved_device().type)
+    data = _load(request, recipe, criterion, labels, console)
     if data.train.sigma is not None and request.sigma is not None:
         raise OptionError(f"{data.name} gives a sigma for every image; leave out --sigma")
-
+    model = _model(request, recipe, data, settings)
     out = request.out if request.out is not None else Path("runs") / file_name(data.name)
     baseline = baseline_metrics(data, criterion)
+    validation = "" if data.validation is None else f"{len(data.validation)} to choose the epoch, "
+    together = "" if processes.count == 1 else f", {processes.count} processes"
     console.print(
-        f"[bold]{escape(data.name)}[/]: {len(data.train)} images to learn from, "
+        f"[bold]{escape(data.name)}[/]: {len(data.train)} images to learn from, {validation}"
         f"{len(data.test)} held out; labels {labels[0]:g} to {labels[-1]:g} {data.unit}\n"
-        f"{device}, {settings.resolved_precision(device)}, loss backend {backend}\n"
+        f"{type(model).__name__}, {settings.device}, "
+        f"{settings.resolved_precision(settings.resolved_device())}, loss backend {backend}"
+        f"{together}\n"
         f"constant prediction {data.baseline:.4g}: "
         f"MAE {baseline[0]:.2f}, e-error {baseline[1]:.3f}",
         highlight=False,
     )
     if data.note:
-        console.print(f"[yellow]Note:[/] {data.note}", highlight=False)
-    console.print("per epoch: held-out images, in brackets the constant prediction")
+        console.print(f"[yellow]Note:[/] {escape(data.note)}", highlight=False)
+    part = "held-out" if data.validation is None else "validation"
+    console.print(f"per epoch: {part} images, in brackets the constant prediction")
     with progress_bar(console) as progress:
+        callbacks: list[Callback] = [_ProgressCallback(progress, baseline)]
+        if request.tensorboard and processes.is_first:
+            callbacks.append(TensorBoardLog(out / "tensorboard"))
         report = run_training(
             data,
             criterion,
             settings,
             out,
-            callback=_ProgressCallback(progress, baseline),
+            model=model,
+            callbacks=callbacks,
+            resume=request.resume,
+            processes=processes,
             command=request.command,
         )
     _print_summary(console, report, out)
     return bool(report.metrics["interrupted"])
 
 
-def _load(request: TrainRequest, labels: Tensor, console: Console) -> FaceData:
+def _settings(request: TrainRequest, recipe: Recipe) -> TrainSettings:
+    changed: dict[str, Any] = {
+        name: value
+        for name in (
+            "batch_size", "micro_batches", "learning_rate", "schedule", "ema", "patience",
+            "workers",
+        )
+        if (value := getattr(request, name)) is not None
+    }  # fmt: skip
+    if request.epochs is not None:
+        changed["stages"] = tuple(
+            dataclasses.replace(stage, epochs=request.epochs) for stage in recipe.training.stages
+        )
+    return dataclasses.replace(
+        recipe.training,
+        seed=request.seed,
+        device=request.device,
+        precision=request.precision,
+        **changed,
+    )
+
+
+def _label_grid(request: TrainRequest, spec: LabelSpec) -> Tensor:
+    given = (request.label_min, request.label_max, request.label_step)
+    default = (spec.label_min, spec.label_max, spec.label_step)
+    low, high, step = (d if g is None else g for g, d in zip(given, default, strict=True))
+    return label_grid(low, high, step)
+
+
+def _criterion(
+    request: TrainRequest, recipe: Recipe, labels: Tensor, spec: LabelSpec
+) -> DLDLv2Loss:
+    loss: dict[str, Any] = {"sigma": spec.sigma, **recipe.loss}
+    if loss.pop("mean_over_labels", False):
+        loss["ld_weight"] = 1.0 / len(labels)
+    for name in (
+        "sigma", "lambda_", "ld_weight", "variance_weight", "kind", "divergence", "regression",
+    ):  # fmt: skip
+        if (value := getattr(request, name)) is not None:
+            loss[name] = value
+    return DLDLv2Loss(labels=labels, backend=request.backend, **loss)
+
+
+def _model(
+    request: TrainRequest, recipe: Recipe, data: FaceData, settings: TrainSettings
+) -> LabelDistributionNet:
+    model = new_model(NETWORKS[request.network or recipe.network], data, settings)
+    if request.init is not None:
+        model.load_features(LabelDistributionNet.from_pretrained(request.init), request.init)
+    return model
+
+
+def _load(
+    request: TrainRequest, recipe: Recipe, criterion: DLDLv2Loss, labels: Tensor, console: Console
+) -> FaceData:
     with progress_bar(console) as progress:
         task = progress.add_task("reading images", total=None, loss="")
         return load_data(
             request.data,
             labels,
-            image_size=request.image_size,
+            image_size=request.image_size or recipe.image_size,
             test_fraction=request.test_fraction,
             seed=request.seed,
-            allow_zero_sigma=request.kind != "gaussian_pdf",
+            allow_zero_sigma=criterion.options.kind != "gaussian_pdf",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
 
@@ -148,9 +241,13 @@ class _ProgressCallback(Callback):
         self._progress = progress
         self._baseline = baseline
 
-    def on_start(self, epochs: int, steps_per_epoch: int) -> None:
+    def on_start(self, epochs: int, steps_per_epoch: int, done: int) -> None:
         self._epochs = epochs
-        self._task = self._progress.add_task("training", total=epochs * steps_per_epoch, loss="")
+        if done:
+            self._progress.console.print(f"going on after epoch {done}")
+        self._task = self._progress.add_task(
+            "training", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, loss=""
+        )
 
     def on_step(self, loss: float) -> None:
         self._progress.update(self._task, advance=1, loss=f"loss {loss:.3f}")
@@ -160,8 +257,8 @@ class _ProgressCallback(Callback):
         width = len(str(self._epochs))
         self._progress.console.print(
             f"epoch {record.epoch:>{width}}/{self._epochs}  loss {record.train_loss:.3f}  "
-            f"MAE {record.mae:.2f} ({mae:.2f})  e-error {record.e_error:.3f} ({epsilon:.3f})  "
-            f"{record.seconds:.0f} s",
+            f"MAE {record.scores['mae']:.2f} ({mae:.2f})  "
+            f"e-error {record.scores['e_error']:.3f} ({epsilon:.3f})  {record.seconds:.0f} s",
             highlight=False,
         )
 
@@ -175,7 +272,7 @@ def _print_summary(console: Console, report: RunReport, out: Path) -> None:
     table.add_column("")
     for column in (f"MAE ({metrics['unit']})", "e-error"):
         table.add_column(column, justify="right")
-    table.add_row("TinyAgeNet", f"{metrics['mae']:.2f}", f"{metrics['e_error']:.3f}")
+    table.add_row(metrics["model"], f"{metrics['mae']:.2f}", f"{metrics['e_error']:.3f}")
     table.add_row(
         f"constant {metrics['baseline_constant']:.4g}",
         f"{metrics['baseline_mae']:.2f}",

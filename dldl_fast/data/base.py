@@ -28,17 +28,19 @@ class MissingExtraError(ImportError):
 
 @dataclass(frozen=True)
 class Split:
-    """The training or the test part of a data set, held in memory.
+    """The training, validation or test part of a data set.
 
     Attributes:
-        images: uint8 [N, C, H, W], C = 1 (grey) or 3 (RGB).
+        images: uint8 [N, C, H, W], C = 1 (grey) or 3 (RGB); in memory or mapped from a file.
         target: float64 [N], in the unit of the labels.
         sigma: float64 [N], the standard deviation of every target, or None: the same for all.
+        weight: float64 [N], >= 0, of every row in the mean loss, or None: 1.
     """
 
     images: Tensor
     target: Tensor
     sigma: Tensor | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -57,6 +59,8 @@ class FaceData:
         augment: makes the images and targets of a training step.
         baseline: the constant whose mean absolute error on the training targets is smallest.
         note: what a reader of the results must know about the labels; may be empty.
+        validation: held-out images that choose the best epoch, or None.
+        mirror: whether a mirror image has the same label: true of ages, not of angles.
     """
 
     name: str
@@ -67,6 +71,8 @@ class FaceData:
     augment: Augment
     baseline: float
     note: str = ""
+    validation: Split | None = None
+    mirror: bool = False
 
 
 def package_folder(package: str, extra: str, purpose: str) -> Path:

@@ -16,11 +16,13 @@ class Batch(NamedTuple):
         images: float32 [N, 3, H, W], normalised, channels last.
         target: float64 [N].
         sigma: float64 [N], or None: the same for all.
+        weight: float64 [N], of the rows in the mean loss, or None: 1.
     """
 
     images: Tensor
     target: Tensor
     sigma: Tensor | None
+    weight: Tensor | None = None
 
 
 class Batches(Protocol):

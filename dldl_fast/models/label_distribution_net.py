@@ -21,6 +21,7 @@ from dldl_fast.models.checkpoint import (
     grid_to_json,
     read_config,
     read_weights,
+    require_fit,
     weights_of,
     write_checkpoint,
 )
@@ -128,6 +129,30 @@ class LabelDistributionNet(FeatureNet, HubMixin):
         with torch.no_grad(), _evaluating(self):
             values = self._values(images)
             return (values + self._values(images.flip(-1))) / 2 if flip else values
+
+    def load_features(self, other: LabelDistributionNet, source: object) -> None:
+        """Take the features of another network of the same architecture; the head stays as it is.
+
+        Args:
+            other: for example a network that was pre-trained on face recognition.
+            source: where it came from, for the error.
+
+        Raises:
+            CheckpointError: listing everything that does not fit.
+
+        Source:
+            Section 4.1: after pre-training, only the layers below the classifier are kept.
+
+        Example:
+            >>> from dldl_fast.models import TinyAgeNet, TinyAttNet
+            >>> pretrained, beauty = TinyAgeNet(), TinyAttNet()
+            >>> beauty.load_features(pretrained, "pretrained")
+            >>> torch.equal(beauty.features[0].weight, pretrained.features[0].weight)
+            True
+        """
+        weights = other.features.state_dict()
+        require_fit(weights, self.features.state_dict(), source)
+        self.features.load_state_dict(weights)
 
     def optimize(self, example_images: Tensor, **options: Any) -> OptimizedModel:
         """This network for inference: see `dldl_fast.inference.optimize`, which has the options.

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dldl_fast import DLDLv2Loss, functional
 from dldl_fast.data.base import FaceData, Split
+from dldl_fast.data.batches import Batch, Batches, seed_of
 from dldl_fast.data.images import normalise
-from dldl_fast.metrics import e_error, mae
-from dldl_fast.processor import computes_in_bfloat16
-
-PRECISIONS = ("auto", "float32", "bfloat16")
+from dldl_fast.data.memory_batches import MemoryBatches
+from dldl_fast.training.objective import Objective
+from dldl_fast.training.processes import Processes
+from dldl_fast.training.settings import Stage, TrainSettings
 
 _EVALUATION_BATCH = 128
 
@@ -26,101 +32,42 @@ class TrainingDivergedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """How to train; what to train and on what are arguments of their own.
-
-    Attributes:
-        epochs: passes over the training images, >= 1.
-        batch_size: images per step, >= 1; an incomplete last batch is left out where there is a
-            complete one.
-        learning_rate: of Adam at the start, > 0; it falls to 0 along half a cosine.
-        seed: of the initial weights, of the order of the images and of their random changes. The
-            same seed on the same machine, with the same number of threads, gives the same model.
-        device: ``"auto"`` (a CUDA device if there is one) or any device that torch knows.
-        precision: ``"float32"``, ``"bfloat16"`` (autocast) or ``"auto"``: bfloat16 where the
-            processor computes in it.
-
-    Raises:
-        ValueError: naming the setting that makes no sense.
-    """
-
-    epochs: int = 24
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate must be finite and > 0, got {self.learning_rate}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in [0, 2**63), got {self.seed}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
-
-    def resolved_device(self) -> torch.device:
-        """The device to compute on.
-
-        Raises:
-            ValueError: if torch does not know it or cannot use it here.
-        """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-            torch.empty(1, device=device)
-        # torch without CUDA raises AssertionError.
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            first_line = str(error).splitlines()[0]
-            raise ValueError(f"device {self.device!r} cannot be used: {first_line}") from error
-        return device
-
-    def resolved_precision(self, device: torch.device) -> str:
-        """``"float32"`` or ``"bfloat16"``."""
-        if self.precision != "auto":
-            return self.precision
-        return "bfloat16" if computes_in_bfloat16(device) else "float32"
-
-
-@dataclass(frozen=True)
 class EpochRecord:
     """What is known after an epoch.
 
     Attributes:
-        epoch: number of the epoch, from 1.
+        epoch: number of the epoch, from 1, over all stages.
+        stage: number of the stage, from 1.
         train_loss: mean loss of the epoch's steps.
-        test_loss: loss on the test images.
-        mae: mean absolute error on the test images (Eq. 19).
-        e_error: epsilon-error on the test images (Eq. 20).
+        scores: of the validation images, or of the test images where there are none: ``"loss"``
+            and, for labels, ``"mae"`` (Eq. 19) and ``"e_error"`` (Eq. 20).
         learning_rate: of the epoch.
-        seconds: since the start of the training.
+        seconds: since the start of the training, without interruptions.
     """
 
     epoch: int
+    stage: int
     train_loss: float
-    test_loss: float
-    mae: float
-    e_error: float
+    scores: dict[str, float]
     learning_rate: float
     seconds: float
 
 
 @dataclass
 class TrainingResult:
-    """What `train` did.
+    """What a training did.
 
     Attributes:
         history: one record per finished epoch.
+        best_epoch: the epoch whose model is the result: that with the best validation score in
+            the last stage, or the last one where there are no validation images.
         steps: optimiser steps taken.
         seconds: time from the first step to the last evaluation.
         interrupted: whether a KeyboardInterrupt ended the training early.
     """
 
     history: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int = 0
     steps: int = 0
     seconds: float = 0.0
     interrupted: bool = False
@@ -129,8 +76,8 @@ class TrainingResult:
 class Callback:
     """Told about the progress of a training; the methods do nothing unless overridden."""
 
-    def on_start(self, epochs: int, steps_per_epoch: int) -> None:
-        """Before the first step."""
+    def on_start(self, epochs: int, steps_per_epoch: int, done: int) -> None:
+        """Before the first step; `done` epochs were finished before, by a training resumed."""
 
     def on_step(self, loss: float) -> None:
         """After every optimiser step."""
@@ -139,101 +86,323 @@ class Callback:
         """After every epoch and its evaluation."""
 
 
-def train(
-    model: nn.Module,
-    data: FaceData,
-    criterion: DLDLv2Loss,
-    settings: TrainSettings,
-    callback: Callback | None = None,
-) -> TrainingResult:
-    """Train a model in place with Adam and a cosine learning rate; evaluate after every epoch.
+class Training:
+    """A training with Adam, which can be saved after any epoch and goes on from there exactly.
 
-    A KeyboardInterrupt ends the training early and leaves the model as the last step left it.
+    Every process of a training makes one, with the same arguments; gradients are averaged so that
+    they are those of the whole batch in one process, weighted means included, up to batch
+    normalisation, whose statistics are those of each process's images on the CPU and of the whole
+    batch on CUDA devices.
 
     Args:
-        model: images [N, 3, H, W] to logits [N, K].
+        model: images [N, 3, H, W] to outputs [N, K]; trained in place.
         data: what to learn and what to test on.
-        criterion: the loss; its reduction must be ``"mean"``.
+        objective: the loss and its scores.
         settings: how to train.
-        callback: told about every step and epoch.
+        batches: the training batches; default: those of ``data``, in memory.
+        processes: this process among the others.
+
+    Attributes:
+        result: what was done so far.
+        is_best: whether the last finished epoch is the best one so far.
 
     Raises:
-        TrainingDivergedError: if a loss is not finite.
-        ValueError: if a target or a sigma is not one that the loss accepts.
+        ValueError: if there are fewer images in a batch than processes or parts of the batch, or
+            `patience` is set and there are no validation images.
+
+    Example:
+        >>> from dldl_fast import DLDLv2Loss
+        >>> from dldl_fast.data import Split
+        >>> from dldl_fast.labels import label_grid
+        >>> from dldl_fast.models import TinyAgeNet
+        >>> from dldl_fast.training import LabelObjective
+        >>> images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+        >>> part = Split(images, torch.arange(8.0, dtype=torch.float64))
+        >>> same = lambda images, target, generator: (images, target)
+        >>> data = FaceData("random", "years", label_grid(0, 10), part, part, same, 3.5)
+        >>> objective = LabelObjective(DLDLv2Loss(0, 10))
+        >>> model = TinyAgeNet(range(11), rate=0.05)
+        >>> settings = TrainSettings(epochs=2, batch_size=4, device="cpu")
+        >>> Training(model, data, objective, settings).run().steps
+        4
     """
-    device = settings.resolved_device()
-    precision = settings.resolved_precision(device)
-    callback = callback or Callback()
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-    generator = Generator().manual_seed(settings.seed)
-    count = len(data.train)
-    batch_size = min(settings.batch_size, count)
-    result = TrainingResult()
-    started = time.perf_counter()
-    callback.on_start(settings.epochs, count // batch_size)
-    try:
-        for epoch in range(1, settings.epochs + 1):
-            model.train()
-            losses = []
-            for images, target, sigma in _batches(data, batch_size, device, generator):
-                with _autocast(device, precision):
-                    logits = model(images)
-                loss = criterion(logits, target, sigma)
-                optimizer.zero_grad()
-                loss.backward()
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
-                    raise TrainingDivergedError(
-                        f"the loss became {losses[-1]} in epoch {epoch}, step {len(losses)}; "
-                        f"lower the learning rate (now {settings.learning_rate:g})"
-                    )
-                optimizer.step()
-                result.steps += 1
-                callback.on_step(losses[-1])
-            test_loss, error, epsilon = evaluate(model, data, criterion, device, precision)
-            record = EpochRecord(
-                epoch=epoch,
-                train_loss=sum(losses) / len(losses),
-                test_loss=test_loss,
-                mae=error,
-                e_error=epsilon,
-                learning_rate=float(schedule.get_last_lr()[0]),
-                seconds=time.perf_counter() - started,
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: FaceData,
+        objective: Objective,
+        settings: TrainSettings,
+        *,
+        batches: Batches | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        self.settings = settings
+        self.result = TrainingResult()
+        self.is_best = False
+        self._data = data
+        self._objective = objective
+        self._processes = processes or Processes()
+        self._device = settings.resolved_device()
+        self._precision = settings.resolved_precision(self._device)
+        self._model = model
+        self._check()
+        self._batches = batches or MemoryBatches(
+            data.train,
+            data.augment,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            device=self._device,
+            rank=self._processes.rank,
+            processes=self._processes.count,
+        )
+        model.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self._processes.count > 1 and self._device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self._averaged = (
+            None
+            if settings.ema is None
+            else AveragedModel(
+                model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True
             )
-            schedule.step()
-            result.history.append(record)
-            callback.on_epoch(record)
-    except KeyboardInterrupt:
-        result.interrupted = True
-    result.seconds = time.perf_counter() - started
-    return result
+        )
+        self._network = model if self._processes.count == 1 else DistributedDataParallel(model)
+        self._stage = self._stage_epoch = 0
+        self._best_score = math.inf
+        self._best_weights: dict[str, Any] = {}
+        self._new_optimizer()
 
+    @property
+    def model(self) -> nn.Module:
+        """The model as it is now: the average of the weights where there is one."""
+        if self._averaged is None:
+            return self._model
+        averaged: nn.Module = self._averaged.module
+        return averaged
 
-def evaluate(
-    model: nn.Module,
-    data: FaceData,
-    criterion: DLDLv2Loss,
-    device: torch.device,
-    precision: str,
-) -> tuple[float, float, float]:
-    """Loss, mean absolute error and epsilon-error on the test images."""
-    logits = predict(model, data.test.images, device, precision)
-    prediction = decode(logits, data.labels)
-    sigma = criterion.sigma if data.test.sigma is None else data.test.sigma
-    return (
-        float(criterion(logits, data.test.target, sigma)),
-        float(mae(prediction, data.test.target)),
-        float(e_error(prediction, data.test.target, sigma)),
-    )
+    def run(self, callbacks: Sequence[Callback] = ()) -> TrainingResult:
+        """Train until the last stage is done; evaluate after every epoch.
 
+        A KeyboardInterrupt ends a training in one process early. With validation images, the model
+        is that of the best epoch in the end, otherwise it is as the last step left it.
 
-def decode(logits: Tensor, labels: Tensor) -> Tensor:
-    """Estimated values, float64 [N]: the expectations of the predicted distributions (Eq. 10)."""
-    values = functional.expectation(logits, labels)
-    assert isinstance(values, Tensor)  # for the type checker: a tuple only with return_std
-    return values
+        Args:
+            callbacks: told about every step and epoch; what they raise ends the training.
+
+        Raises:
+            TrainingDivergedError: if a loss is not finite.
+            ValueError: if a target or a sigma is not one that the loss accepts.
+            WorkerLostError: if another process is gone.
+        """
+        result, settings = self.result, self.settings
+        already = result.seconds
+        started = time.perf_counter()
+        for callback in callbacks:
+            callback.on_start(settings.total_epochs, len(self._batches), len(result.history))
+        try:
+            while self._stage < len(settings.all_stages):
+                if self._stage_epoch == 0:
+                    self._start_stage()
+                train_loss = self._train_epoch(callbacks)
+                scores = self.evaluate(self._data.validation or self._data.test)
+                record = EpochRecord(
+                    epoch=len(result.history) + 1,
+                    stage=self._stage + 1,
+                    train_loss=train_loss,
+                    scores=scores,
+                    learning_rate=float(self._schedule.get_last_lr()[0]),
+                    seconds=already + time.perf_counter() - started,
+                )
+                result.seconds = record.seconds
+                self._finish_epoch(record)
+                for callback in callbacks:
+                    callback.on_epoch(record)
+        except KeyboardInterrupt:
+            # Several processes notice it in different steps, and would wait for one another.
+            if self._processes.count > 1:
+                raise
+            result.interrupted = True
+        if self._best_weights:
+            self.model.load_state_dict(self._best_weights)
+        result.seconds = already + time.perf_counter() - started
+        return result
+
+    def evaluate(self, part: Split) -> dict[str, float]:
+        """Scores of a part of the data, the same in every process."""
+        return self._objective_now.scores(self.outputs(part), part)
+
+    def outputs(self, part: Split) -> Tensor:
+        """Outputs for a part of the data, float32 [N, K], the same in every process."""
+        processes = self._processes
+        share = part.images[processes.rank :: processes.count]
+        outputs = predict(self.model, share, self._device, self._precision)
+        # NCCL knows no tensors of the CPU.
+        return processes.gather_rows(outputs.to(self._device), len(part)).cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on after the last finished epoch.
+
+        Tensors, numbers, texts, lists and dictionaries only, for ``torch.load(weights_only=True)``.
+        """
+        return {
+            "model": self._model.state_dict(),
+            "averaged": None if self._averaged is None else self._averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "stage": self._stage,
+            "stage_epoch": self._stage_epoch,
+            "best_score": self._best_score,
+            "best_epoch": self.result.best_epoch,
+            "best_weights": self._best_weights,
+            "steps": self.result.steps,
+            "seconds": self.result.seconds,
+            "history": [asdict(record) for record in self.result.history],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another training with the same arguments was.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: if the state is not of such a training.
+        """
+        self._stage = int(state["stage"])
+        self._stage_epoch = int(state["stage_epoch"])
+        if self._stage_epoch > 0:  # otherwise the stage has yet to begin
+            self._new_optimizer()
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict(state["schedule"])
+        self._model.load_state_dict(state["model"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
+        self._best_score = float(state["best_score"])
+        self._best_weights = dict(state["best_weights"])
+        self.result = TrainingResult(
+            history=[EpochRecord(**record) for record in state["history"]],
+            best_epoch=int(state["best_epoch"]),
+            steps=int(state["steps"]),
+            seconds=float(state["seconds"]),
+        )
+
+    def _check(self) -> None:
+        settings, count = self.settings, self._processes.count
+        batch_size = min(settings.batch_size, len(self._data.train))
+        if batch_size < count * settings.micro_batches:
+            raise ValueError(
+                f"a batch of {batch_size} images is too small for {count} processes with "
+                f"{settings.micro_batches} parts each; choose a larger batch_size"
+            )
+        if settings.patience is not None and self._data.validation is None:
+            raise ValueError(
+                "patience needs validation images, which are held out from those to learn from; "
+                "hold some out, or leave patience out"
+            )
+        if any(stage.zero_head_bias for stage in settings.all_stages):
+            self._head_bias(self._model)
+
+    @property
+    def _objective_now(self) -> Objective:
+        """The objective of the stage; after the last one that of the last one."""
+        stages = self.settings.all_stages
+        return self._objective.for_stage(stages[min(self._stage, len(stages) - 1)])
+
+    def _start_stage(self) -> None:
+        stage: Stage = self.settings.all_stages[self._stage]
+        if stage.zero_head_bias:
+            for model in (self._model, self.model):
+                nn.init.zeros_(self._head_bias(model))
+        self._new_optimizer()
+        self._best_score = math.inf
+
+    @staticmethod
+    def _head_bias(model: nn.Module) -> Tensor:
+        head = getattr(model, "head", None)
+        if not isinstance(head, nn.Linear) or head.bias is None:
+            raise ValueError("zero_head_bias needs a model whose last layer is model.head")
+        return head.bias
+
+    def _new_optimizer(self) -> None:
+        settings = self.settings
+        stage = settings.all_stages[self._stage]
+        self._optimizer = torch.optim.Adam(
+            self._model.parameters(), lr=settings.learning_rate, eps=settings.adam_epsilon
+        )
+        self._schedule: LRScheduler = (
+            CosineAnnealingLR(self._optimizer, stage.epochs)
+            if settings.schedule == "cosine"
+            else StepLR(self._optimizer, settings.step_epochs, settings.step_factor)
+        )
+
+    def _train_epoch(self, callbacks: Sequence[Callback]) -> float:
+        self._network.train()
+        if self.settings.freeze_batch_norm:
+            for module in self._network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        number = len(self.result.history) + 1
+        losses: list[float] = []
+        objective = self._objective_now
+        # For layers that draw random numbers, such as dropout; an epoch begins the same always.
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(seed_of(self.settings.seed, number, 2, self._processes.rank))
+            for batch in self._batches.epoch(number):
+                loss = self._backward(objective, batch)
+                losses.append(loss)
+                if not math.isfinite(loss):
+                    raise TrainingDivergedError(
+                        f"the loss became {loss} in epoch {number}, step {len(losses)}; "
+                        f"lower the learning rate (now {self.settings.learning_rate:g})"
+                    )
+                self._optimizer.step()
+                if self._averaged is not None:
+                    self._averaged.update_parameters(self._model)
+                self.result.steps += 1
+                for callback in callbacks:
+                    callback.on_step(loss)
+        return sum(losses) / len(losses)
+
+    def _backward(self, objective: Objective, batch: Batch) -> float:
+        """Set the gradients to those of the whole batch of all processes; its mean loss."""
+        processes, parts = self._processes, _split(batch, self.settings.micro_batches)
+        weights = [
+            torch.tensor(float(len(part.target)), dtype=torch.float64, device=self._device)
+            if part.weight is None
+            else part.weight.sum()
+            for part in parts
+        ]
+        # The mean over the batch divides by the weights of all rows, wherever they are.
+        whole = processes.total(torch.stack(weights).sum())
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        self._optimizer.zero_grad()
+        for number, (part, weight) in enumerate(zip(parts, weights, strict=True), start=1):
+            wait = isinstance(self._network, DistributedDataParallel) and number < len(parts)
+            with self._network.no_sync() if wait else nullcontext():  # type: ignore[operator]
+                with _autocast(self._device, self._precision):
+                    outputs = self._network(part.images)
+                share = torch.where(whole > 0, weight / whole, 0.0)
+                loss = objective.loss(outputs, part) * share
+                # DistributedDataParallel divides the sum over the processes by their number.
+                (loss * processes.count).backward()
+            total += loss.detach()
+        return float(processes.total(total))
+
+    def _finish_epoch(self, record: EpochRecord) -> None:
+        result, stage = self.result, self.settings.all_stages[self._stage]
+        result.history.append(record)
+        self._schedule.step()
+        self._stage_epoch += 1
+        score = record.scores[self._objective.judged_by]
+        # Without validation images nothing may choose: the last epoch is the result.
+        first = self._stage_epoch == 1
+        self.is_best = self._data.validation is None or first or score < self._best_score
+        if self.is_best:
+            self._best_score, result.best_epoch = score, record.epoch
+            if self._data.validation is not None:
+                self._best_weights = copy.deepcopy(self.model.state_dict())
+        patience = self.settings.patience
+        tired = patience is not None and record.epoch - result.best_epoch >= patience
+        if self._stage_epoch == stage.epochs or tired:
+            self._stage += 1
+            self._stage_epoch = 0
 
 
 def predict(
@@ -242,10 +411,10 @@ def predict(
     device: torch.device | str = "cpu",
     precision: str = "float32",
 ) -> Tensor:
-    """Logits of pictures, without gradients and with the running statistics of the model.
+    """Outputs for pictures, without gradients and with the running statistics of the model.
 
     Args:
-        model: images [N, 3, H, W] to logits [N, K]; left in evaluation mode.
+        model: images [N, 3, H, W] to outputs [N, K]; left in evaluation mode.
         images: uint8 [N, C, H, W], C = 1 or 3, as `FaceData` holds them.
         device: where the model is.
         precision: ``"float32"`` or ``"bfloat16"``.
@@ -262,18 +431,15 @@ def predict(
     return torch.cat(parts)
 
 
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    """Parts of nearly equal size."""
+    if parts == 1:
+        return [batch]
+    columns = [
+        [None] * parts if column is None else torch.tensor_split(column, parts) for column in batch
+    ]
+    return [Batch(*part) for part in zip(*columns, strict=True)]
+
+
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def _batches(
-    data: FaceData, batch_size: int, device: torch.device, generator: Generator
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    part: Split = data.train
-    order = torch.randperm(len(part), generator=generator)
-    for rows in torch.split(order[: len(order) - len(order) % batch_size], batch_size):
-        images, target = data.augment(
-            part.images[rows].to(device) / 255.0, part.target[rows].to(device), generator
-        )
-        sigma = None if part.sigma is None else part.sigma[rows].to(device)
-        yield normalise(images), target, sigma

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dldl_fast import DLDLv2Loss, functional
 from dldl_fast.data.base import FaceData
-from dldl_fast.training.engine import EpochRecord, decode
+from dldl_fast.training.engine import EpochRecord
+from dldl_fast.training.objective import decode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,12 +50,13 @@ def plot_training(
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.0, 1.25))[:, 0]
     loss_axes, error_axes = top.subplots(1, 2)
     epochs = [record.epoch for record in history]
+    held_out = "test" if data.validation is None else "validation"
     loss_axes.plot(epochs, [r.train_loss for r in history], color=_ORANGE, label="training")
-    loss_axes.plot(epochs, [r.test_loss for r in history], color=_BLUE, label="test")
+    loss_axes.plot(epochs, [r.scores["loss"] for r in history], color=_BLUE, label=held_out)
     loss_axes.set(title="Loss", xlabel="epoch", ylim=(0, None))
-    error_axes.plot(epochs, [r.mae for r in history], color=_BLUE, label="model")
+    error_axes.plot(epochs, [r.scores["mae"] for r in history], color=_BLUE, label="model")
     error_axes.axhline(baseline_mae, color=_GREY, linestyle="--", label="constant prediction")
-    title = f"Mean absolute error on the test images ({data.unit})"
+    title = f"Mean absolute error on the {held_out} images ({data.unit})"
     error_axes.set(title=title, xlabel="epoch", ylim=(0, None))
     for axes in (loss_axes, error_axes):
         _tidy(axes)

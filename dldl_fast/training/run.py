@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,14 @@ from dldl_fast.data.base import FaceData, MissingExtraError
 from dldl_fast.data.images import MEAN, STD
 from dldl_fast.files import replace_file, write_json
 from dldl_fast.metrics import e_error, mae
-from dldl_fast.models import TinyAgeNet
-from dldl_fast.training.engine import (
-    Callback,
-    EpochRecord,
-    TrainSettings,
-    evaluate,
-    predict,
-    train,
-)
+from dldl_fast.models import LabelDistributionNet, TinyAgeNet
+from dldl_fast.training.checkpoint import read_state, write_state
+from dldl_fast.training.engine import Callback, EpochRecord, Training
+from dldl_fast.training.objective import LabelObjective
+from dldl_fast.training.processes import Processes
+from dldl_fast.training.settings import TrainSettings
 
+LAST_NAME = "last"
 METRICS_NAME = "metrics.json"
 HISTORY_NAME = "history.csv"
 PLOT_NAME = "training.png"
@@ -85,85 +84,142 @@ def run_training(
     settings: TrainSettings,
     out: Path,
     *,
-    callback: Callback | None = None,
+    model: LabelDistributionNet | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+    processes: Processes | None = None,
     command: str = "",
 ) -> RunReport:
-    """Train a new TinyAgeNet and write what came of it.
+    """Train a network and write what came of it.
 
     ``out`` receives ``model.safetensors`` and ``config.json`` (see `TinyAgeNet.from_pretrained`),
     ``metrics.json``, ``history.csv`` and ``training.png``; those of an earlier run are replaced.
+    The checkpoint is written after every epoch: with validation images if it is the best one so
+    far. ``out/last`` holds the checkpoint of the last epoch and the state from which the training
+    goes on.
+
     A KeyboardInterrupt after the first step ends the training, and the same files are written for
-    the model as it is then; before the first step it is raised again.
+    the model as it is then (with validation images, for the best one); before the first step it is
+    raised again.
 
     Args:
         data: what to learn and what to test on.
         criterion: the loss, over the label grid of the data.
         settings: how to train.
         out: folder for the results; made if missing.
-        callback: told about every step and epoch.
+        model: the network, with the label grid of the data; default: a new TinyAgeNet.
+        callbacks: told about every step and epoch.
+        resume: go on after the last epoch that ``out`` has, instead of beginning anew. The curve is
+            that of a training without interruption.
+        processes: this process among those that train together; the first one writes.
         command: what the user typed, for the record.
 
     Raises:
+        DataError: if there is nothing to resume, or it is another training.
         OSError: if the folder cannot be written.
         MissingExtraError: if a package for the results is not installed.
         TrainingDivergedError: if a loss is not finite.
     """
     require_output_packages()
-    out.mkdir(parents=True, exist_ok=True)
+    processes = processes or Processes()
     device = settings.resolved_device()
     precision = settings.resolved_precision(device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = TinyAgeNet(data.labels)
-    result = train(model, data, criterion, settings, callback)
-    if result.interrupted and result.steps == 0:
+    if model is None:
+        model = new_model(TinyAgeNet, data, settings)
+    model.config = _config(data, criterion, settings, precision, command)
+    training = Training(model, data, LabelObjective(criterion), settings, processes=processes)
+    made_with = _made_with(data, criterion, settings, precision, model, processes)
+    if resume:
+        training.load_state_dict(read_state(out / LAST_NAME, made_with))
+    writers: list[Callback] = []
+    if processes.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        writers.append(_EpochWriter(training, out, made_with))
+    steps_before = training.result.steps
+    result = training.run([*writers, *callbacks])
+    if result.interrupted and result.steps == steps_before:
         raise KeyboardInterrupt
 
-    # First what took long to make; a second Ctrl-C may cut short the rest.
-    model.config = _config(data, criterion, settings, precision, command)
-    model.save_pretrained(out)
-    _write_history(out / HISTORY_NAME, result.history)
-    if result.interrupted:
-        test_loss, error, epsilon = evaluate(model, data, criterion, device, precision)
-    else:
-        last = result.history[-1]
-        test_loss, error, epsilon = last.test_loss, last.mae, last.e_error
+    logits = training.outputs(data.test)
+    scores = LabelObjective(criterion).scores(logits, data.test)
     baseline_mae, baseline_e_error = baseline_metrics(data, criterion)
     metrics = {
         "data": data.name,
         "unit": data.unit,
         "note": data.note,
-        "mae": error,
+        "mae": scores["mae"],
         "baseline_mae": baseline_mae,
-        "e_error": epsilon,
+        "e_error": scores["e_error"],
         "baseline_e_error": baseline_e_error,
         "baseline_constant": data.baseline,
-        "test_loss": test_loss if math.isfinite(test_loss) else None,
+        "test_loss": scores["loss"] if math.isfinite(scores["loss"]) else None,
         "seconds": round(result.seconds, 3),
         "epochs": len(result.history),
+        "best_epoch": result.best_epoch,
         "steps": result.steps,
         "interrupted": result.interrupted,
         "n_train": len(data.train),
+        "n_validation": 0 if data.validation is None else len(data.validation),
         "n_test": len(data.test),
+        "model": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
         "seed": settings.seed,
         "device": str(device),
         "precision": precision,
+        "processes": processes.count,
         "backend": backends.resolve(criterion.backend, device.type),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "command": command,
     }
-    write_json(out / METRICS_NAME, metrics)
+    if processes.is_first:
+        # First what took long to make; a second Ctrl-C may cut short the rest.
+        _network(training).save_pretrained(out)
+        _write_history(out / HISTORY_NAME, result.history)
+        write_json(out / METRICS_NAME, metrics)
 
-    from dldl_fast.training.plot import plot_training
+        from dldl_fast.training.plot import plot_training
 
-    logits = predict(model, data.test.images, device, precision)
-    replace_file(
-        out / PLOT_NAME,
-        lambda path: plot_training(path, data, criterion, result.history, logits, baseline_mae),
-    )
+        replace_file(
+            out / PLOT_NAME,
+            lambda path: plot_training(path, data, criterion, result.history, logits, baseline_mae),
+        )
     return RunReport(metrics, result.history)
+
+
+def new_model(
+    network: type[LabelDistributionNet], data: FaceData, settings: TrainSettings
+) -> LabelDistributionNet:
+    """A network with new weights that the seed decides; the caller's random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return network(labels=data.labels)  # type: ignore[call-arg]
+
+
+class _EpochWriter(Callback):
+    """Writes the checkpoints, the state and the history after every epoch."""
+
+    def __init__(self, training: Training, out: Path, made_with: dict[str, object]) -> None:
+        self._training = training
+        self._out = out
+        self._made_with = made_with
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Write what is known after an epoch."""
+        training, last = self._training, self._out / LAST_NAME
+        network = _network(training)
+        # The state comes last: when it is there, so are the files that go with it.
+        if training.is_best:
+            network.save_pretrained(self._out)
+        network.save_pretrained(last)  # makes the folder
+        _write_history(self._out / HISTORY_NAME, training.result.history)
+        write_state(last, training.state_dict(), self._made_with)
+
+
+def _network(training: Training) -> LabelDistributionNet:
+    model = training.model
+    assert isinstance(model, LabelDistributionNet)  # for the type checker: run_training made it
+    return model
 
 
 def versions() -> dict[str, str]:
@@ -193,13 +249,43 @@ def _config(
     }
 
 
+def _made_with(
+    data: FaceData,
+    criterion: DLDLv2Loss,
+    settings: TrainSettings,
+    precision: str,
+    model: LabelDistributionNet,
+    processes: Processes,
+) -> dict[str, object]:
+    """What must be the same for a training to go on exactly as it would have done."""
+    made_with = {
+        "data": data.name,
+        "images": [len(data.train), 0 if data.validation is None else len(data.validation)],
+        "image size": data.train.images.shape[-1],
+        "labels": [float(data.labels[0]), float(data.labels[-1]), len(data.labels)],
+        "model": [type(model).__name__, *model.architecture().items()],
+        "processes": processes.count,
+        "sigma": criterion.sigma,
+        **{name: getattr(criterion.options, name) for name in _LOSS_SETTINGS},
+        **dataclasses.asdict(settings),
+        "precision": precision,
+    }
+    for name in ("device", "workers"):  # where it is computed does not matter
+        del made_with[name]
+    return made_with
+
+
 def _write_history(path: Path, history: list[EpochRecord]) -> None:
-    columns = [column.name for column in dataclasses.fields(EpochRecord)]
+    rows = []
+    for record in history:
+        row = dataclasses.asdict(record)
+        row |= row.pop("scores")
+        rows.append(row)
 
     def write(part: Path) -> None:
         with part.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, columns)
+            table = csv.DictWriter(file, list(rows[0]) if rows else [])
             table.writeheader()
-            table.writerows(dataclasses.asdict(record) for record in history)
+            table.writerows(rows)
 
     replace_file(path, write)

@@ -130,7 +130,8 @@ def test_choices_are_those_of_the_loss():
 
     for name, known in (("kind", KINDS), ("divergence", DIVERGENCES), ("regression", REGRESSIONS)):
         annotation = eval(app.train.__annotations__[name], vars(app))
-        assert get_args(get_args(annotation)[0]) == known
+        choices, _none = get_args(get_args(annotation)[0])
+        assert get_args(choices) == known
 
 
 def test_env_prints_versions_and_backends():
@@ -191,8 +192,10 @@ def test_help_of_every_option(write_folder):
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
     )
     for option in (
-        "data", "out", "label-min", "label-max", "label-step", "image-size", "test-fraction",
-        "epochs", "batch-size", "learning-rate", "seed", "device", "precision", "sigma", "lambda",
+        "data", "aligned", "protocol", "fold", "out", "label-min", "label-max", "label-step",
+        "image-size", "test-fraction", "validation-fraction", "recipe", "network", "init",
+        "epochs", "batch-size", "micro-batches", "learning-rate", "schedule", "ema", "patience",
+        "workers", "resume", "tensorboard", "seed", "device", "precision", "sigma", "lambda",
         "ld-weight", "variance-weight", "kind", "divergence", "regression", "backend",
     ):  # fmt: skip
         assert f"--{option} " in result.stdout

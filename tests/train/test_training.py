@@ -14,11 +14,12 @@ from dldl_fast.metrics import e_error, mae
 from dldl_fast.models import TinyAgeNet
 from dldl_fast.training import (
     Callback,
+    LabelObjective,
+    Training,
     TrainingDivergedError,
     TrainSettings,
     predict,
     run_training,
-    train,
 )
 
 pytest.importorskip("safetensors", reason="the extra faces is not installed")
@@ -39,6 +40,10 @@ class StopAfter(Callback):
 
 def criterion_for(data) -> DLDLv2Loss:
     return DLDLv2Loss(labels=data.labels, sigma=1.5)
+
+
+def training_of(model: nn.Module, data, settings: TrainSettings) -> Training:
+    return Training(model, data, LabelObjective(criterion_for(data)), settings)
 
 
 def small(data, count: int):
@@ -88,6 +93,7 @@ def test_training_learns_and_the_checkpoint_repeats_its_predictions(stripes, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "config.json",
         "history.csv",
+        "last",
         "metrics.json",
         "model.safetensors",
         "training.png",
@@ -123,7 +129,7 @@ def test_every_row_meets_its_own_target_and_sigma_once_per_epoch(stripes):
     data = small(stripes, 37)
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 32))
     settings = TrainSettings(epochs=2, batch_size=12, device="cpu")
-    result = train(model, data, Spy(labels=data.labels), settings)
+    result = Training(model, data, LabelObjective(Spy(labels=data.labels)), settings).run()
     assert result.steps == 6
     pairs = set(zip(data.train.target.tolist(), data.train.sigma.tolist(), strict=True))
     first, second = seen[:36], seen[36:]
@@ -136,7 +142,9 @@ def test_every_row_meets_its_own_target_and_sigma_once_per_epoch(stripes):
 def test_ctrl_c_leaves_a_usable_checkpoint_and_the_metrics_so_far(stripes, tmp_path, steps):
     data = small(stripes, 48)
     settings = TrainSettings(epochs=50, batch_size=16, device="cpu")
-    report = run_training(data, criterion_for(data), settings, tmp_path, callback=StopAfter(steps))
+    report = run_training(
+        data, criterion_for(data), settings, tmp_path, callbacks=[StopAfter(steps)]
+    )
     assert report.metrics["interrupted"]
     assert report.metrics["steps"] == steps
     assert report.metrics["epochs"] == len(report.history) == steps // 3
@@ -151,12 +159,16 @@ def test_ctrl_c_leaves_a_usable_checkpoint_and_the_metrics_so_far(stripes, tmp_p
 
 def test_ctrl_c_before_the_first_step_writes_nothing(stripes, tmp_path):
     class Stop(Callback):
-        def on_start(self, epochs: int, steps_per_epoch: int) -> None:
+        def on_start(self, epochs: int, steps_per_epoch: int, done: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_training(
-            stripes, criterion_for(stripes), TrainSettings(device="cpu"), tmp_path, callback=Stop()
+            stripes,
+            criterion_for(stripes),
+            TrainSettings(device="cpu"),
+            tmp_path,
+            callbacks=[Stop()],
         )
     assert not list(tmp_path.iterdir())
 
@@ -171,7 +183,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(stripes):
             return self.scale * images.mean() + torch.zeros(len(images), 32)
 
     with pytest.raises(TrainingDivergedError, match="nan in epoch 1, step 1; lower the learning"):
-        train(Broken(), stripes, criterion_for(stripes), TrainSettings(device="cpu"))
+        training_of(Broken(), stripes, TrainSettings(device="cpu")).run()
 
 
 def test_bfloat16_autocast_trains_too(stripes):
@@ -179,7 +191,7 @@ def test_bfloat16_autocast_trains_too(stripes):
     torch.manual_seed(0)
     model = TinyAgeNet(range(32))
     settings = TrainSettings(epochs=1, batch_size=16, device="cpu", precision="bfloat16")
-    result = train(model, data, criterion_for(data), settings)
+    result = training_of(model, data, settings).run()
     assert result.steps == 1
     single = predict(model, data.test.images[:4])
     half = predict(model, data.test.images[:4], precision="bfloat16")
