@@ -31,19 +31,32 @@ class Split:
     """The training, validation or test part of a data set.
 
     Attributes:
-        images: uint8 [N, C, H, W], C = 1 (grey) or 3 (RGB); in memory or mapped from a file.
+        images: uint8 [M, C, H, W], C = 1 (grey) or 3 (RGB); in memory or mapped from a file.
         target: float64 [N], in the unit of the labels.
         sigma: float64 [N], the standard deviation of every target, or None: the same for all.
         weight: float64 [N], >= 0, of every row in the mean loss, or None: 1.
+        image_of: int64 [N], the image of every row, so that parts share what is mapped from one
+            file; None: row n has image n.
+
+    Example:
+        >>> images = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1)
+        >>> part = Split(images, torch.tensor([50.0, 60.0]), image_of=torch.tensor([3, 1]))
+        >>> part.pictures(torch.tensor([0, 1])).flatten().tolist()
+        [3, 1]
     """
 
     images: Tensor
     target: Tensor
     sigma: Tensor | None = None
     weight: Tensor | None = None
+    image_of: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def pictures(self, rows: Tensor) -> Tensor:
+        """Images of some rows, uint8 [len(rows), C, H, W]."""
+        return self.images[rows if self.image_of is None else self.image_of[rows]]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class MemoryBatches:
             len(part), self._batch_size, self._seed, number, self._rank, self._processes
         ):
             images, target = self._augment(
-                part.images[rows].to(self._device) / 255.0,
+                part.pictures(rows).to(self._device) / 255.0,
                 part.target[rows].to(self._device),
                 generator,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -234,8 +234,9 @@ class Training:
     def outputs(self, part: Split) -> Tensor:
         """Outputs for a part of the data, float32 [N, K], the same in every process."""
         processes = self._processes
-        share = part.images[processes.rank :: processes.count]
-        outputs = predict(self.model, share, self._device, self._precision)
+        share = torch.arange(len(part))[processes.rank :: processes.count]
+        batches = (part.pictures(rows) for rows in torch.split(share, _EVALUATION_BATCH))
+        outputs = _predict(self.model, batches, self._device, self._precision)
         # NCCL knows no tensors of the CPU.
         return processes.gather_rows(outputs.to(self._device), len(part)).cpu()
 
@@ -422,13 +423,18 @@ def predict(
     Returns:
         float32 [N, K], on the CPU.
     """
-    device = torch.device(device)
+    batches = torch.split(images, _EVALUATION_BATCH)
+    return _predict(model, batches, torch.device(device), precision)
+
+
+def _predict(
+    model: nn.Module, batches: Iterable[Tensor], device: torch.device, precision: str
+) -> Tensor:
     model.eval()
-    parts = []
     with torch.inference_mode(), _autocast(device, precision):
-        for batch in torch.split(images, _EVALUATION_BATCH):
-            parts.append(model(normalise(batch.to(device) / 255.0)).float().cpu())
-    return torch.cat(parts)
+        return torch.cat(
+            [model(normalise(batch.to(device) / 255.0)).float().cpu() for batch in batches]
+        )
 
 
 def _split(batch: Batch, parts: int) -> list[Batch]:
