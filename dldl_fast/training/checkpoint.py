@@ -1,8 +1,10 @@
-"""The state of a training on disk, from which the same training goes on."""
+"""What a training writes after every epoch, and how it goes on from there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,11 @@ import torch
 
 from dldl_fast.data.base import DataError
 from dldl_fast.files import replace_file
+from dldl_fast.models import LabelDistributionNet
+from dldl_fast.training.engine import Callback, EpochRecord, Training
 
+LAST_NAME = "last"
+HISTORY_NAME = "history.csv"
 STATE_NAME = "training.pt"
 
 
@@ -49,3 +55,54 @@ def read_state(folder: Path, made_with: Mapping[str, object]) -> dict[str, Any]:
             "anew without --resume"
         )
     return state
+
+
+def write_history(folder: Path, history: Sequence[EpochRecord]) -> None:
+    """Write ``history.csv``, one row per epoch."""
+    rows = []
+    for record in history:
+        row = dataclasses.asdict(record)
+        row |= row.pop("scores")
+        rows.append(row)
+
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]) if rows else [])
+            table.writeheader()
+            table.writerows(rows)
+
+    replace_file(folder / HISTORY_NAME, write)
+
+
+class EpochWriter(Callback):
+    """Writes checkpoints, state and history after every epoch.
+
+    Args:
+        training: that it is told about.
+        out: existing folder for the best checkpoint and the history; ``out/last`` has the last
+            checkpoint and the state.
+        made_with: what must be the same for the training to go on.
+        network: the network to save, of the training as it is.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        out: Path,
+        made_with: Mapping[str, object],
+        network: Callable[[Training], LabelDistributionNet],
+    ) -> None:
+        self._training = training
+        self._out = out
+        self._made_with = made_with
+        self._network = network
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Write what is known after an epoch."""
+        network, last = self._network(self._training), self._out / LAST_NAME
+        if self._training.is_best:
+            network.save_pretrained(self._out)
+        network.save_pretrained(last)  # makes the folder
+        write_history(self._out, self._training.result.history)
+        # Last: when the state is there, so are the files that go with it.
+        write_state(last, self._training.state_dict(), self._made_with)

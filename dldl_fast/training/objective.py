@@ -6,6 +6,8 @@ import copy
 from dataclasses import replace
 from typing import Protocol
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dldl_fast import DLDLv2Loss, functional
@@ -65,6 +67,44 @@ class LabelObjective:
         criterion = copy.copy(self.criterion)
         criterion.options = replace(criterion.options, lambda_=stage.lambda_)
         return LabelObjective(criterion)
+
+
+class IdentityObjective:
+    """Cross-entropy over persons, for pre-training; judged by the share of persons mistaken.
+
+    The target of an image is the number of its person.
+
+    Source:
+        Section 4.1: pre-training with the softmax loss.
+    """
+
+    judged_by = "error"
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Weighted mean cross-entropy of a batch."""
+        rows = F.cross_entropy(outputs.float(), batch.target.long(), reduction="none")
+        if batch.weight is None:
+            return rows.mean()
+        total = batch.weight.sum()
+        return torch.where(total > 0, (rows * batch.weight).sum() / total, 0.0)
+
+    def scores(self, outputs: Tensor, part: Split) -> dict[str, float]:
+        """Cross-entropy, and the share of images whose person is not the most probable one."""
+        target = part.target.long()
+        return {
+            "loss": float(F.cross_entropy(outputs.double(), target)),
+            "error": float((outputs.argmax(1) != target).double().mean()),
+        }
+
+    def for_stage(self, stage: Stage) -> IdentityObjective:
+        """The same: there is no lambda.
+
+        Raises:
+            ValueError: if the stage has one.
+        """
+        if stage.lambda_ is not None:
+            raise ValueError("pre-training on identities has no lambda; use a recipe without")
+        return self
 
 
 def decode(logits: Tensor, labels: Tensor) -> Tensor:

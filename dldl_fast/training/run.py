@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import importlib
 import math
@@ -22,15 +21,13 @@ from dldl_fast.data.images import MEAN, STD
 from dldl_fast.files import replace_file, write_json
 from dldl_fast.metrics import e_error, mae
 from dldl_fast.models import LabelDistributionNet, TinyAgeNet
-from dldl_fast.training.checkpoint import read_state, write_state
+from dldl_fast.training.checkpoint import LAST_NAME, EpochWriter, read_state, write_history
 from dldl_fast.training.engine import Callback, EpochRecord, Training
 from dldl_fast.training.objective import LabelObjective
 from dldl_fast.training.processes import Processes
 from dldl_fast.training.settings import TrainSettings
 
-LAST_NAME = "last"
 METRICS_NAME = "metrics.json"
-HISTORY_NAME = "history.csv"
 PLOT_NAME = "training.png"
 
 _LOSS_SETTINGS = (
@@ -128,13 +125,15 @@ def run_training(
         model = new_model(TinyAgeNet, data, settings)
     model.config = _config(data, criterion, settings, precision, command)
     training = Training(model, data, LabelObjective(criterion), settings, processes=processes)
-    made_with = _made_with(data, criterion, settings, precision, model, processes)
+    same = made_with(data, settings, precision, model, processes)
+    same |= {name: getattr(criterion.options, name) for name in _LOSS_SETTINGS}
+    same["sigma"] = criterion.sigma
     if resume:
-        training.load_state_dict(read_state(out / LAST_NAME, made_with))
+        training.load_state_dict(read_state(out / LAST_NAME, same))
     writers: list[Callback] = []
     if processes.is_first:
         out.mkdir(parents=True, exist_ok=True)
-        writers.append(_EpochWriter(training, out, made_with))
+        writers.append(EpochWriter(training, out, same, _network))
     steps_before = training.result.steps
     result = training.run([*writers, *callbacks])
     if result.interrupted and result.steps == steps_before:
@@ -175,7 +174,7 @@ def run_training(
     if processes.is_first:
         # First what took long to make; a second Ctrl-C may cut short the rest.
         _network(training).save_pretrained(out)
-        _write_history(out / HISTORY_NAME, result.history)
+        write_history(out, result.history)
         write_json(out / METRICS_NAME, metrics)
 
         from dldl_fast.training.plot import plot_training
@@ -194,26 +193,6 @@ def new_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return network(labels=data.labels)  # type: ignore[call-arg]
-
-
-class _EpochWriter(Callback):
-    """Writes the checkpoints, the state and the history after every epoch."""
-
-    def __init__(self, training: Training, out: Path, made_with: dict[str, object]) -> None:
-        self._training = training
-        self._out = out
-        self._made_with = made_with
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Write what is known after an epoch."""
-        training, last = self._training, self._out / LAST_NAME
-        network = _network(training)
-        # The state comes last: when it is there, so are the files that go with it.
-        if training.is_best:
-            network.save_pretrained(self._out)
-        network.save_pretrained(last)  # makes the folder
-        _write_history(self._out / HISTORY_NAME, training.result.history)
-        write_state(last, training.state_dict(), self._made_with)
 
 
 def _network(training: Training) -> LabelDistributionNet:
@@ -249,43 +228,24 @@ def _config(
     }
 
 
-def _made_with(
+def made_with(
     data: FaceData,
-    criterion: DLDLv2Loss,
     settings: TrainSettings,
     precision: str,
     model: LabelDistributionNet,
     processes: Processes,
 ) -> dict[str, object]:
     """What must be the same for a training to go on exactly as it would have done."""
-    made_with = {
+    same = {
         "data": data.name,
         "images": [len(data.train), 0 if data.validation is None else len(data.validation)],
         "image size": data.train.images.shape[-1],
         "labels": [float(data.labels[0]), float(data.labels[-1]), len(data.labels)],
         "model": [type(model).__name__, *model.architecture().items()],
         "processes": processes.count,
-        "sigma": criterion.sigma,
-        **{name: getattr(criterion.options, name) for name in _LOSS_SETTINGS},
         **dataclasses.asdict(settings),
         "precision": precision,
     }
     for name in ("device", "workers"):  # where it is computed does not matter
-        del made_with[name]
-    return made_with
-
-
-def _write_history(path: Path, history: list[EpochRecord]) -> None:
-    rows = []
-    for record in history:
-        row = dataclasses.asdict(record)
-        row |= row.pop("scores")
-        rows.append(row)
-
-    def write(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, list(rows[0]) if rows else [])
-            table.writeheader()
-            table.writerows(rows)
-
-    replace_file(path, write)
+        del same[name]
+    return same
