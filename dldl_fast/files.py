@@ -1,4 +1,4 @@
-"""Writing files that are never half written."""
+"""Where files go, and writing them so that they are never half written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+
+def cache_folder(name: str) -> Path:
+    """A folder for what can be made again; it need not exist yet.
+
+    It is ``dldl_fast/name`` below $XDG_CACHE_HOME or ``~/.cache``.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard has relative paths ignored.
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    return root / "dldl_fast" / name
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

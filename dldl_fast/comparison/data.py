@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dldl_fast.comparison.feature_files import FeatureRows, group_numbers, read_csv, read_mat
 from dldl_fast.data.augment import augment_photo
-from dldl_fast.data.base import Augment, DataError
-from dldl_fast.data.folder import TABLE_NAME, Progress, read_pictures, read_table
+from dldl_fast.data.base import Augment, DataError, Progress
+from dldl_fast.data.folder import TABLE_NAME, read_pictures, read_table
 from dldl_fast.data.head_roll import angle_range, random_head_roll, turn_evenly
 from dldl_fast.data.orl import read_orl_faces
 from dldl_fast.estimators.rows import default_sigma, fit_label_grid

@@ -15,8 +15,8 @@ from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 from torch import Tensor
 
-from dldl_fast.data.base import DataError
-from dldl_fast.data.folder import finite_number, memory_limit, read_fields
+from dldl_fast.data.base import DataError, memory_limit
+from dldl_fast.data.folder import finite_number, read_fields
 from dldl_fast.labels import label_grid
 
 SIGMA_COLUMN = "sigma"

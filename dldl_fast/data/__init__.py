@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dldl_fast.data.base import DataError, FaceData, MissingExtraError, Split
-from dldl_fast.data.folder import Progress, load_folder
+from dldl_fast.data.base import DataError, FaceData, MissingExtraError, Progress, Split
+from dldl_fast.data.folder import load_folder
 from dldl_fast.data.head_roll import load_head_roll
 from dldl_fast.data.orl_age import load_orl_age
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +17,9 @@ Augment = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 Random numbers come from the generator, which is on the CPU whatever the device of the images, so
 that a seed gives the same images everywhere.
 """
+
+Progress = Callable[[int, int], None]
+"""Called with the number of pictures that are ready and their total."""
 
 
 class DataError(ValueError):
@@ -125,3 +129,11 @@ def hold_out(count: int, fraction: float, seed: int) -> Tensor:
     mask = torch.zeros(count, dtype=torch.bool)
     mask[order[:held_out]] = True
     return mask
+
+
+def memory_limit() -> int:
+    """Bytes that the decoded pictures may take: half of the memory, or 4 GiB if not known."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return 4 << 30

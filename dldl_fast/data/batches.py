@@ -41,10 +41,13 @@ def seed_of(*numbers: int) -> int:
     Example:
         >>> seed_of(0, 1, 2) == seed_of(0, 1, 2), seed_of(0, 1, 2) == seed_of(0, 2, 1)
         (True, False)
+        >>> seed_of(0, 1, 0) == seed_of(0, 1)
+        False
     """
     from numpy.random import SeedSequence
 
-    low, high = SeedSequence(numbers).generate_state(2)
+    # The count, since zeros at the end change nothing by themselves.
+    low, high = SeedSequence((len(numbers), *numbers)).generate_state(2)
     return int(low) | (int(high) & 0x7FFFFFFF) << 32
 
 

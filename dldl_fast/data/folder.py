@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -13,13 +12,10 @@ import torch
 from torch import Tensor
 
 from dldl_fast.data.augment import augment_photo
-from dldl_fast.data.base import DataError, FaceData, Split, hold_out
-from dldl_fast.data.images import read_image
+from dldl_fast.data.base import DataError, FaceData, Progress, Split, hold_out
+from dldl_fast.data.picture_store import decode_pictures
 
 TABLE_NAME = "labels.csv"
-
-Progress = Callable[[int, int], None]
-"""Called with the number of pictures read so far and their total."""
 
 
 class Row(NamedTuple):
@@ -153,14 +149,6 @@ def _inside(root: Path, text: str, where: str) -> Path:
     return resolved
 
 
-def memory_limit() -> int:
-    """Bytes that the decoded pictures may take: half of the memory, or 4 GiB if not known."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, OSError, ValueError):
-        return 4 << 30
-
-
 def read_pictures(
     table: Path, rows: Sequence[Row], image_size: int, progress: Progress | None = None
 ) -> Tensor:
@@ -169,22 +157,15 @@ def read_pictures(
     Raises:
         DataError: naming the file and the row, or if they would not fit into memory.
     """
-    needed, limit = len(rows) * 3 * image_size**2, memory_limit()
-    if needed > limit:
-        raise DataError(
-            f"{table}: {len(rows):,} pictures of {image_size} x {image_size} pixels take "
-            f"{needed / 2**30:.1f} GiB, more than half of the memory ({limit / 2**30:.1f} GiB); "
-            "choose a smaller --image-size"
-        )
-    images = torch.empty((len(rows), 3, image_size, image_size), dtype=torch.uint8)
-    for index, row in enumerate(rows):
-        try:
-            images[index] = torch.from_numpy(read_image(row.path, image_size))
-        except DataError as error:
-            raise DataError(f"{table}, row {row.number}: {error}") from error
-        if progress is not None:
-            progress(index + 1, len(rows))
-    return images
+    root = table.parent.resolve()
+    return decode_pictures(
+        root,
+        [str(row.path) for row in rows],
+        image_size,
+        cache=None,
+        progress=progress,
+        places=[f"{table}, row {row.number}" for row in rows],
+    )
 
 
 def load_folder(

@@ -12,6 +12,7 @@ from torch import nn
 
 from dldl_fast import functional
 from dldl_fast.data import MissingExtraError
+from dldl_fast.files import cache_folder
 from dldl_fast.inference import PATHS, TOLERANCE, optimize, optimized, paths, remembered
 from tests.inference.conftest import expected_logits, some_images
 
@@ -400,4 +401,4 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(tmp_path, monkeypatch):
 def test_the_default_folder(value, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", value)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert remembered.folder() == tmp_path / ".cache" / "dldl_fast" / "inference"
+    assert cache_folder("inference") == tmp_path / ".cache" / "dldl_fast" / "inference"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Generator
 
-from dldl_fast.data import DataError, folder, images, load_data
+from dldl_fast.data import DataError, images, load_data, picture_store
 from dldl_fast.data.images import read_image
 from dldl_fast.labels import label_grid
 
@@ -177,8 +177,8 @@ def test_sizes_are_bounded_before_decoding(tmp_path):
 
 def test_memory_is_bounded_before_reading(write_folder, monkeypatch):
     source = write_folder([1, 2])
-    monkeypatch.setattr(folder, "memory_limit", lambda: 2 * 3 * 32 * 32 - 1)
-    monkeypatch.setattr(folder, "read_image", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr(picture_store, "memory_limit", lambda: 2 * 3 * 32 * 32 - 1)
+    monkeypatch.setattr(picture_store, "read_image", lambda *_: pytest.fail("was read"))
     with pytest.raises(DataError, match="2 pictures of 32 x 32 pixels take"):
         load(source)
 
