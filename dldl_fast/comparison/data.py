@@ -171,7 +171,9 @@ def _pictures(
     images = read_pictures(table, rows, image_size, progress)
     target = np.array([row.label for row in rows])
     given = [row.sigma for row in rows if row.sigma is not None]
-    groups = None if group_column is None else group_numbers([str(row.group) for row in rows])
+    groups = None
+    if group_column is not None:
+        groups = group_numbers([row.fields[group_column] for row in rows])
     grid = _grid(source.stem, labels, target)
     return ComparisonData(
         name=source.resolve().name if source.is_dir() else source.stem,

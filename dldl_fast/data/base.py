@@ -62,6 +62,10 @@ class Split:
         """Images of some rows, uint8 [len(rows), C, H, W]."""
         return self.images[rows if self.image_of is None else self.image_of[rows]]
 
+    def picture(self, row: int) -> Tensor:
+        """The image of a row where it is, uint8 [C, H, W]."""
+        return self.images[row if self.image_of is None else int(self.image_of[row])]
+
 
 @dataclass(frozen=True)
 class FaceData:

@@ -75,7 +75,7 @@ class FaceBatches:
         self._keys = _Keys()
         self._begun = 0
         self._loader = loader(
-            _Pictures(split.images, seed, augment),
+            _Pictures(split, seed, augment),
             self._keys,
             workers,
             keep=True,
@@ -104,11 +104,16 @@ class FaceBatches:
                     raise RuntimeError(f"epoch {number} cannot go on: another epoch has begun")
 
     def _batch(self, rows: Tensor, images: Tensor) -> Batch:
-        device, sigma = self._device, self._split.sigma
+        device, split = self._device, self._split
+
+        def of(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[rows].to(device)
+
         return Batch(
             normalise(images.to(device, non_blocking=True) / 255.0),
-            self._split.target[rows].to(device),
-            None if sigma is None else sigma[rows].to(device),
+            split.target[rows].to(device),
+            of(split.sigma),
+            of(split.weight),
         )
 
 
@@ -126,8 +131,8 @@ class _Keys:
 
 
 class _Pictures(Dataset[Tensor]):
-    def __init__(self, images: Tensor, seed: int, augment: PictureAugment | None) -> None:
-        self.images = images
+    def __init__(self, split: Split, seed: int, augment: PictureAugment | None) -> None:
+        self.split = split
         self.seed = seed
         self.augment = augment
 
@@ -135,12 +140,12 @@ class _Pictures(Dataset[Tensor]):
         """The pictures of a batch, uint8 [N, C, S, S]."""
         epoch, rows = key
         if self.augment is None:
-            return self.images[rows]
-        size = self.images.shape[-1]
+            return self.split.pictures(torch.tensor(rows))
+        size = self.split.images.shape[-1]
         changed = torch.empty(
             (len(rows), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last
         )
         for place, row in enumerate(rows):
             generator = Generator().manual_seed(seed_of(self.seed, epoch, row))
-            changed[place] = self.augment(self.images[row], generator)
+            changed[place] = self.augment(self.split.picture(row), generator)
         return changed

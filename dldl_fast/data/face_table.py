@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
 from dldl_fast.data.label_spec import LabelSpec
 
 SPLITS = ("train", "validation", "test")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class FaceTable:
         sigma: float64 [N], the standard deviation of every target, or None: ``spec.sigma``.
         split: official part of every row, one of `SPLITS`, or None: there is no official split.
         person: who is in the picture, or None: not known.
+        fold: fold of the official cross-validation that tests every row, from 0, or None.
         groups: more columns, such as ``"gender"``, for tables of errors per group.
         note: what a reader of results must know about the labels; may be empty.
     """
@@ -40,6 +44,7 @@ class FaceTable:
     person: tuple[str, ...] | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
+    fold: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,7 +65,7 @@ class FaceTable:
         """
         kept = mask.nonzero()[:, 0].tolist()
 
-        def of(column: tuple[str, ...]) -> tuple[str, ...]:
+        def of(column: tuple[T, ...]) -> tuple[T, ...]:
             return tuple(column[row] for row in kept)
 
         return replace(
@@ -70,5 +75,6 @@ class FaceTable:
             sigma=None if self.sigma is None else self.sigma[mask],
             split=None if self.split is None else of(self.split),
             person=None if self.person is None else of(self.person),
+            fold=None if self.fold is None else of(self.fold),
             groups={name: of(column) for name, column in self.groups.items()},
         )

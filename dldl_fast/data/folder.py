@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -26,7 +26,8 @@ class Row(NamedTuple):
     label: float
     sigma: float | None
     split: str | None
-    group: str | None = None
+    fields: Mapping[str, str]
+    """All columns as they are in the table."""
 
 
 def read_table(
@@ -35,18 +36,22 @@ def read_table(
     *,
     allow_zero_sigma: bool = True,
     group_column: str | None = None,
+    splits: Sequence[str] = ("train", "test"),
+    allow_outside: bool = False,
 ) -> list[Row]:
     """Read and check a table of labels.
 
     Its first row names the columns, in any order: ``path`` (of a picture, relative to the folder
     of the table), ``label``, and optionally ``sigma`` (standard deviation of the label) and
-    ``split`` (``train`` or ``test``). Other columns are left alone.
+    ``split``. Other columns are left alone.
 
     Args:
         path: the CSV file, UTF-8 and comma-separated.
         labels: label grid, [K], that the labels must lie within, or None.
         allow_zero_sigma: whether the target distribution has a limit for sigma = 0.
-        group_column: a column to read into ``Row.group``.
+        group_column: a column that must be there besides ``path`` and ``label``.
+        splits: what ``split`` may hold.
+        allow_outside: whether a picture may lie outside the folder of the table.
 
     Raises:
         DataError: naming the file and the row (the header is row 1, as a spreadsheet shows it).
@@ -68,11 +73,11 @@ def read_table(
             least = ">= 0" if allow_zero_sigma else "> 0 for this kind of target distribution"
             raise DataError(f"{where}: sigma must be {least}, got {sigma:g}")
         split = fields.get("split")
-        if split not in (None, "train", "test"):
-            raise DataError(f"{where}: split must be 'train' or 'test', got {split!r}")
-        picture = _inside(root, fields["path"], where)
-        group = None if group_column is None else fields[group_column]
-        rows.append(Row(number, picture, label, sigma, split, group))
+        if split is not None and split not in splits:
+            known = " or ".join(map(repr, splits))
+            raise DataError(f"{where}: split must be {known}, got {split!r}")
+        picture = resolved_path(root, fields["path"], where, allow_outside=allow_outside)
+        rows.append(Row(number, picture, label, sigma, split, fields))
     if not rows:
         raise DataError(f"{path}: the table has no rows below its header")
     return rows
@@ -91,29 +96,46 @@ def read_fields(
     Raises:
         DataError: naming the file and the row.
     """
+    rows = read_rows(path, f"columns {expected}")
+    _, header = next(rows, (1, []))
+    if not header:
+        raise DataError(f"{path}: the file is empty; expected columns {expected}")
+    for name in required:
+        if name not in header:
+            raise DataError(
+                f"{path}, row 1: no column {name!r}; expected {expected}, got {','.join(header)}"
+            )
+    for number, values in rows:
+        if not values:
+            continue
+        if len(values) != len(header):
+            raise DataError(
+                f"{path}, row {number}: expected {len(header)} fields, got {len(values)}"
+            )
+        yield number, dict(zip(header, values, strict=True))
+
+
+def read_rows(
+    path: Path, expected: str, *, delimiter: str = ","
+) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV file, as numbers from 1 and fields without spaces around them.
+
+    Args:
+        path: the file, UTF-8.
+        expected: what should be in it, for the errors.
+        delimiter: what is between two fields.
+
+    Raises:
+        DataError: naming the file.
+    """
     try:
         # utf-8-sig: spreadsheets write a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            if not header:
-                raise DataError(f"{path}: the file is empty; expected columns {expected}")
-            for name in required:
-                if name not in header:
-                    raise DataError(
-                        f"{path}, row 1: no column {name!r}; expected {expected}, "
-                        f"got {','.join(header)}"
-                    )
-            for number, values in enumerate(reader, start=2):
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    raise DataError(
-                        f"{path}, row {number}: expected {len(header)} fields, got {len(values)}"
-                    )
-                yield number, dict(zip(header, (value.strip() for value in values), strict=True))
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for number, values in enumerate(reader, start=1):
+                yield number, [value.strip() for value in values]
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected columns {expected}") from error
+        raise DataError(f"{path}: no such file; expected {expected}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error})") from error
     except (OSError, csv.Error) as error:
@@ -131,11 +153,24 @@ def finite_number(text: str, name: str, where: str) -> float:
     return value
 
 
-def _inside(root: Path, text: str, where: str) -> Path:
-    """The picture's file, which must lie below `root` also after symbolic links."""
+def resolved_path(root: Path, text: str, where: str, *, allow_outside: bool = False) -> Path:
+    """The file that a table names, without symbolic links.
+
+    Args:
+        root: resolved folder that the path is relative to.
+        text: the path.
+        where: the file and row that it comes from, for the errors.
+        allow_outside: whether it may lead outside `root`, by itself or through a link.
+
+    Raises:
+        DataError: if it may not, but does.
+    """
     named = Path(text)
     # A drive letter makes a path absolute on Windows alone; refuse it everywhere.
-    if not text or named.is_absolute() or ".." in named.parts or PureWindowsPath(text).drive:
+    if not text or (
+        not allow_outside
+        and (named.is_absolute() or ".." in named.parts or PureWindowsPath(text).drive)
+    ):
         raise DataError(
             f"{where}: path must be relative to the folder of the table and without '..', "
             f"got {text!r}"
@@ -144,7 +179,7 @@ def _inside(root: Path, text: str, where: str) -> Path:
         resolved = (root / named).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{where}: path {text!r} cannot be resolved ({error})") from error
-    if not resolved.is_relative_to(root):
+    if not allow_outside and not resolved.is_relative_to(root):
         raise DataError(f"{where}: path {text!r} leads outside {root}")
     return resolved
 

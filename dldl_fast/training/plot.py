@@ -75,7 +75,7 @@ def plot_training(
         )[0].numpy()
         picture, curve = cells[0][column], cells[1][column]
         picture.imshow(
-            data.test.pictures(torch.tensor([index]))[0].permute(1, 2, 0).numpy(),
+            data.test.picture(index).permute(1, 2, 0).numpy(),
             cmap="gray",
             vmin=0,
             vmax=255,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 
@@ -24,9 +25,9 @@ def split():
     images = torch.randint(
         0, 256, (COUNT, 3, SIZE, SIZE), dtype=torch.uint8, generator=Generator().manual_seed(0)
     )
-    # The target says which row it is.
+    # The target says which row it is; the images are in another order.
     rows = torch.arange(COUNT, dtype=torch.float64)
-    return Split(images, rows, rows / 100)
+    return Split(images, rows, rows / 100, rows + 1, torch.arange(COUNT).flip(0))
 
 
 def make(split, augment="official", **settings):
@@ -48,11 +49,12 @@ def test_images_targets_and_sigmas(split, workers, epoch):
     for batch, rows in zip(batches, orders, strict=True):
         assert torch.equal(batch.target, rows.double())
         assert torch.equal(batch.sigma, rows.double() / 100)
+        assert torch.equal(batch.weight, rows.double() + 1)
         assert batch.images.dtype == torch.float32
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
         for image, row in zip(batch.images, rows.tolist(), strict=True):
             generator = Generator().manual_seed(seed_of(SEED, epoch, row))
-            pixels = apply(split.images[row], draw(generator, SIZE)).double()
+            pixels = apply(split.images[COUNT - 1 - row], draw(generator, SIZE)).double()
             for channel in range(3):
                 expected = (pixels[channel] / 255 - MEAN[channel]) / STD[channel]
                 np.testing.assert_allclose(image[channel].numpy(), expected, atol=1e-5)
@@ -165,7 +167,7 @@ def test_pictures_mapped_from_a_file(split, tmp_path):
         str(path), shared=False, size=split.images.numel(), dtype=torch.uint8
     ).reshape(split.images.shape)
     pairs = zip(
-        make(Split(mapped, split.target, split.sigma), workers=2).epoch(1),
+        make(dataclasses.replace(split, images=mapped), workers=2).epoch(1),
         make(split).epoch(1),
         strict=True,
     )
