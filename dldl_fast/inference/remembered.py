@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dldl_fast.cache import cache_folder
 from dldl_fast.files import write_json
 
 
@@ -22,14 +22,6 @@ class Choice(NamedTuple):
 
     path: str
     milliseconds: dict[str, float]
-
-
-def folder() -> Path:
-    """Where choices are kept: ``dldl_fast/inference`` below $XDG_CACHE_HOME or ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard has relative paths ignored.
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return root / "dldl_fast" / "inference"
 
 
 def recall(key: dict[str, Any]) -> Choice | None:
@@ -59,4 +51,4 @@ def remember(key: dict[str, Any], choice: Choice) -> None:
 
 def _file(key: dict[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return folder() / f"{digest[:32]}.json"
+    return cache_folder("inference") / f"{digest[:32]}.json"

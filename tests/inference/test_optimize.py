@@ -394,10 +394,3 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be kept .*XDG_CACHE_HOME"):
         remembered.remember({}, remembered.Choice("eager", {"eager": 1.0}))
-
-
-@pytest.mark.parametrize("value", ["", "relative/folder"])
-def test_the_default_folder(value, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", value)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert remembered.folder() == tmp_path / ".cache" / "dldl_fast" / "inference"
