@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from dldl_fast.cli.weights import weights
+
 app = typer.Typer(
     name="dldl-fast",
     help="Label distribution learning with expectation regression (DLDL-v2).",
@@ -489,3 +491,6 @@ def compare(
     except USER_ERRORS as error:
         stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None
+
+
+app.command()(weights)

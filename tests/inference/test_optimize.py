@@ -12,7 +12,6 @@ from torch import nn
 
 from dldl_fast import functional
 from dldl_fast.data import MissingExtraError
-from dldl_fast.files import cache_folder
 from dldl_fast.inference import PATHS, TOLERANCE, optimize, optimized, paths, remembered
 from tests.inference.conftest import expected_logits, some_images
 
@@ -395,10 +394,3 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be kept .*XDG_CACHE_HOME"):
         remembered.remember({}, remembered.Choice("eager", {"eager": 1.0}))
-
-
-@pytest.mark.parametrize("value", ["", "relative/folder"])
-def test_the_default_folder(value, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", value)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder("inference") == tmp_path / ".cache" / "dldl_fast" / "inference"

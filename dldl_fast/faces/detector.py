@@ -1,0 +1,338 @@
+"""Finds faces and five landmarks in each with MTCNN."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dldl_fast.faces.face import Face
+from dldl_fast.faces.mtcnn.networks import ONet, PNet, RNet
+from dldl_fast.faces.mtcnn.sums import SummedPictures
+from dldl_fast.faces.mtcnn.suppression import suppress
+from dldl_fast.faces.mtcnn.weights import read_networks, weights_folder
+
+FACTOR = 0.709
+"""From one scale of the pyramid to the next: half the area."""
+
+# Of the windows that the PNet looks at, in pixels of the scaled picture.
+_WINDOW, _STRIDE = 12, 2
+
+# Pixels of pictures that are worked on together: 8 bytes each.
+_PICTURE_PIXELS = 64_000_000
+# Pixels that go through the PNet at once, 100 bytes each: on a CPU, what its cache holds.
+_TILE_PIXELS = {"cpu": 2**16}
+_TILE_PIXELS_ELSEWHERE = 2**22
+_TILE_COLUMNS = 2**11
+# Faces that go through RNet and ONet at once.
+_BATCH = {"cpu": 64}
+_BATCH_ELSEWHERE = 4096
+
+
+class FaceDetector:
+    """MTCNN: a network looks everywhere at many scales, two more tell which windows are faces.
+
+    Boxes, landmarks and scores are those of facenet-pytorch's MTCNN, up to rounding. As there,
+    boxes may reach beyond the picture.
+
+    Args:
+        networks: with weights, as `read_networks` returns them.
+        min_face_size: side of the smallest faces that are looked for, in pixels, >= 1. Half of it
+            takes four times the time.
+        thresholds: scores in [0, 1] that a face has to reach in each of the three networks.
+        device: where to compute.
+
+    Source:
+        Zhang et al., Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
+        Networks, IEEE SPL 2016; the details (thresholds, scales, rounding) as in facenet-pytorch
+        2.6.0, whose weights it uses.
+
+    Example:
+        ``dldl-fast weights mtcnn`` fetches the weights once. Then::
+
+            detector = FaceDetector.from_cache()
+            faces, = detector([numpy.asarray(picture)])
+            faces[0].box, faces[0].landmarks
+    """
+
+    def __init__(
+        self,
+        networks: tuple[PNet, RNet, ONet],
+        *,
+        min_face_size: float = 20.0,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not min_face_size >= 1.0:
+            raise ValueError(f"min_face_size must be at least 1 pixel, got {min_face_size}")
+        if len(thresholds) != 3 or not all(0.0 <= value <= 1.0 for value in thresholds):
+            raise ValueError(f"thresholds must be three numbers in [0, 1], got {thresholds}")
+        self.device = torch.device(device)
+        self.min_face_size = float(min_face_size)
+        self.thresholds = thresholds
+        for network in networks:
+            network.requires_grad_(False).eval()
+            network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._pnet, self._rnet, self._onet = networks
+        self._tile_pixels = _TILE_PIXELS.get(self.device.type, _TILE_PIXELS_ELSEWHERE)
+        self._batch = _BATCH.get(self.device.type, _BATCH_ELSEWHERE)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: Path | str,
+        *,
+        min_face_size: float = 20.0,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        device: torch.device | str = "cpu",
+    ) -> FaceDetector:
+        """A detector with the weights pnet.pt, rnet.pt and onet.pt of a folder.
+
+        Raises:
+            CheckpointError: naming the file that is missing or cannot be used.
+        """
+        return cls(
+            read_networks(Path(folder)),
+            min_face_size=min_face_size,
+            thresholds=thresholds,
+            device=device,
+        )
+
+    @classmethod
+    def from_cache(
+        cls,
+        *,
+        min_face_size: float = 20.0,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        device: torch.device | str = "cpu",
+    ) -> FaceDetector:
+        """A detector with the weights that ``dldl-fast weights mtcnn`` has fetched.
+
+        Raises:
+            CheckpointError: if it has not, saying so.
+        """
+        return cls.from_folder(
+            weights_folder(), min_face_size=min_face_size, thresholds=thresholds, device=device
+        )
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+        """Find the faces in pictures of any sizes; those of one size are worked on together.
+
+        Args:
+            pictures: uint8 [H, W, 3] each, RGB, upright.
+
+        Returns:
+            One list per picture, the face with the largest box first; empty if there is none.
+
+        Raises:
+            ValueError: for anything else than such pictures.
+        """
+        _require_pictures(pictures)
+        faces: list[list[Face]] = [[] for _ in pictures]
+        # Pictures of one size follow each other.
+        order = sorted(range(len(pictures)), key=lambda i: pictures[i].shape)
+        with torch.inference_mode():
+            for part in _parts_of_bounded_size(order, pictures):
+                found = self._detect([pictures[i] for i in part])
+                for i, list_of_faces in zip(part, found, strict=True):
+                    faces[i] = list_of_faces
+        return faces
+
+    def _detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+        sums = SummedPictures(pictures, self.device)
+        boxes, picture = self._proposed(sums, [picture.shape[:2] for picture in pictures])
+        boxes, picture = self._refined(sums, boxes, picture)
+        boxes, scores, landmarks, picture = self._final(sums, boxes, picture)
+
+        faces: list[list[Face]] = [[] for _ in pictures]
+        for box, score, points, i in zip(
+            boxes.tolist(),
+            scores.tolist(),
+            landmarks.float().cpu().unbind(),
+            picture.tolist(),
+            strict=True,
+        ):
+            # A copy: else one face would keep the landmarks of all in memory.
+            faces[i].append(Face((box[0], box[1], box[2], box[3]), points.clone(), score))
+        # Stable, and highest score first before.
+        return [sorted(some, key=lambda face: -face.area) for some in faces]
+
+    def _proposed(
+        self, sums: SummedPictures, shapes: list[tuple[int, ...]]
+    ) -> tuple[Tensor, Tensor]:
+        """Squares [K, 4] where the PNet sees a face, and the picture [K] of each."""
+        parts = []
+        for _, same in itertools.groupby(range(len(shapes)), key=shapes.__getitem__):
+            pictures = list(same)
+            height, width = shapes[pictures[0]]
+            scale = _WINDOW / self.min_face_size
+            shortest = min(height, width) * scale
+            level = 0
+            while shortest >= _WINDOW:
+                size = int(height * scale + 1), int(width * scale + 1)
+                for tile in _tiles(pictures, size, self._tile_pixels):
+                    parts.append((*self._windows(sums, size, scale, *tile), level))
+                scale *= FACTOR
+                shortest *= FACTOR
+                level += 1
+        if not parts:
+            none = torch.zeros(0, device=self.device)
+            return none.reshape(0, 4), none.long()
+        boxes = torch.cat([part[0] for part in parts])
+        scores = torch.cat([part[1] for part in parts])
+        offsets = torch.cat([part[2] for part in parts])
+        picture = torch.cat([part[3] for part in parts])
+        levels = 1 + max(part[4] for part in parts)
+        group = torch.cat([part[3] * levels + part[4] for part in parts])
+
+        for groups, threshold in ((group, 0.5), (picture, 0.7)):
+            kept = suppress(boxes, scores, groups, threshold)
+            boxes, scores, offsets, picture = (x[kept] for x in (boxes, scores, offsets, picture))
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return _squares(boxes + offsets * sides.repeat(1, 2)), picture
+
+    def _windows(
+        self,
+        sums: SummedPictures,
+        size: tuple[int, int],
+        scale: float,
+        pictures: range,
+        rows: range,
+        columns: range,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Boxes, scores, offsets and pictures of the windows in one tile that pass the PNet."""
+        tile = sums.scaled(pictures, size, rows, columns)
+        scores, features = self._pnet(tile)
+        picture, row, column = torch.nonzero(scores >= self.thresholds[0], as_tuple=True)
+        corner = torch.stack((column, row), 1) * _STRIDE
+        corner += torch.tensor((columns.start, rows.start), device=corner.device)
+        # The rounding is that of facenet-pytorch.
+        boxes = torch.cat((corner + 1, corner + _WINDOW), 1).float().div_(scale).floor_()
+        offsets = self._pnet.offsets(features[picture, row, column])
+        return boxes, scores[picture, row, column], offsets, picture + pictures.start
+
+    def _refined(
+        self, sums: SummedPictures, boxes: Tensor, picture: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Those of the squares that pass the RNet, moved as it says."""
+        boxes, picture, crops = _inside(boxes, picture, sums)
+        outputs = [self._rnet(images) for images in self._images(sums, crops, picture, RNet.size)]
+        if not outputs:
+            return boxes, picture
+        scores, offsets = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        passed = scores > self.thresholds[1]
+        boxes, scores, offsets, picture = (x[passed] for x in (boxes, scores, offsets, picture))
+        kept = suppress(boxes, scores, picture, 0.7)
+        return _squares(_moved(boxes[kept], offsets[kept])), picture[kept]
+
+    def _final(
+        self, sums: SummedPictures, boxes: Tensor, picture: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Boxes, scores, landmarks and pictures of the faces, highest score first."""
+        boxes, picture, crops = _inside(boxes, picture, sums)
+        outputs = [self._onet(images) for images in self._images(sums, crops, picture, ONet.size)]
+        if not outputs:
+            return boxes, boxes[:, 0], boxes.new_zeros(0, 5, 2), picture
+        scores, offsets, landmarks = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        passed = scores > self.thresholds[2]
+        boxes, scores, picture = boxes[passed], scores[passed], picture[passed]
+        size = boxes[:, 2:] - boxes[:, :2] + 1
+        landmarks = landmarks[passed] * size[:, None] + boxes[:, None, :2] - 1
+        boxes = _moved(boxes, offsets[passed])
+        kept = suppress(boxes, scores, picture, 0.7, part_of="smaller")
+        return boxes[kept], scores[kept], landmarks[kept], picture[kept]
+
+    def _images(
+        self, sums: SummedPictures, crops: Tensor, picture: Tensor, size: int
+    ) -> Iterator[Tensor]:
+        for some, pictures in zip(
+            crops.split(self._batch), picture.split(self._batch), strict=True
+        ):
+            if len(some):
+                yield sums.crops(pictures, some, size)
+
+
+def _require_pictures(pictures: object) -> None:
+    if not isinstance(pictures, (list, tuple)):
+        raise ValueError(
+            f"pictures must be a list, got {type(pictures).__name__}; for one picture: [picture]"
+        )
+    for i, picture in enumerate(pictures):
+        expected = f"pictures[{i}] must be a NumPy array of uint8 [H, W, 3] (RGB)"
+        if not isinstance(picture, np.ndarray):
+            raise ValueError(f"{expected}, got {type(picture).__name__}")
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(f"{expected}, got {picture.dtype} {list(picture.shape)}")
+        if not picture.size:
+            raise ValueError(f"{expected} with pixels, got {list(picture.shape)}")
+
+
+def _parts_of_bounded_size(
+    order: Sequence[int], pictures: Sequence[NDArray[np.uint8]]
+) -> Iterator[list[int]]:
+    """Pictures that are worked on together: one at least, and not too many pixels."""
+    part: list[int] = []
+    pixels = 0
+    for i in order:
+        height, width, _ = pictures[i].shape
+        if part and pixels + height * width > _PICTURE_PIXELS:
+            yield part
+            part, pixels = [], 0
+        part.append(i)
+        pixels += height * width
+    if part:
+        yield part
+
+
+def _tiles(
+    pictures: Sequence[int], size: tuple[int, int], pixels: int
+) -> Iterator[tuple[range, range, range]]:
+    """Pictures, rows and columns of one level of the pyramid that go through the PNet at once.
+
+    Neighbouring tiles overlap, so that every window lies in one of them.
+    """
+    border = _WINDOW - _STRIDE
+    height, width = (side - border for side in size)
+    columns = min(width, _TILE_COLUMNS)
+    rows = min(height, max(pixels // columns // _STRIDE * _STRIDE, _STRIDE))
+    count = max(1, pixels // ((rows + border) * (columns + border)))
+    for first in range(pictures[0], pictures[-1] + 1, count):
+        some = range(first, min(first + count, pictures[-1] + 1))
+        for top in range(0, height, rows):
+            for left in range(0, width, columns):
+                yield (
+                    some,
+                    range(top, min(top + rows, height) + border),
+                    range(left, min(left + columns, width) + border),
+                )
+
+
+def _inside(boxes: Tensor, picture: Tensor, sums: SummedPictures) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes that have pixels in their picture, their pictures, and these pixels, int64 [K, 4].
+
+    MTCNN counts pixels from 1, and the right and lower edge among them.
+    """
+    corners = boxes.trunc().long()
+    first = corners[:, :2].clamp(min=1) - 1
+    last = torch.minimum(corners[:, 2:], sums.sizes[picture].flip(1))
+    there = (last > first).all(1)
+    return boxes[there], picture[there], torch.cat((first, last), 1)[there]
+
+
+def _moved(boxes: Tensor, offsets: Tensor) -> Tensor:
+    """Boxes with corrections in sides of the box."""
+    size = boxes[:, 2:] - boxes[:, :2] + 1
+    return boxes + offsets * size.repeat(1, 2)
+
+
+def _squares(boxes: Tensor) -> Tensor:
+    """Squares around the middle of boxes, as long as their longer side."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    side = size.amax(1, keepdim=True)
+    first = boxes[:, :2] + size * 0.5 - side * 0.5
+    return torch.cat((first, first + side), 1)

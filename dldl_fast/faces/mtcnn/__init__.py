@@ -1,0 +1,1 @@
+"""MTCNN: three small convolutional networks that find faces and five landmarks in each."""
