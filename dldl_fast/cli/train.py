@@ -11,13 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
-from torch import Tensor
 
 from dldl_fast import DLDLv2Loss, backends
 from dldl_fast.cli.common import OptionError, file_name, progress_bar
-from dldl_fast.data import DataError, FaceData, MissingExtraError, load_data
-from dldl_fast.data.label_spec import AGES, LabelSpec
-from dldl_fast.labels import label_grid
+from dldl_fast.data import (
+    DataError,
+    FaceData,
+    LabelSpec,
+    MissingExtraError,
+    label_spec_of,
+    load_data,
+)
+from dldl_fast.data.table_data import cores
 from dldl_fast.models import CheckpointError, LabelDistributionNet
 from dldl_fast.training import (
     Callback,
@@ -45,8 +50,6 @@ USER_ERRORS = (
     OSError,
 )
 """Errors whose message is all that the user needs."""
-
-_HEAD_ROLL = LabelSpec(-45, 45, 1, sigma=3.0, unit="degrees")
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,11 @@ def _train(
     processes: Processes,
     console: Console,
 ) -> bool:
-    spec = _HEAD_ROLL if request.data == "head-roll" else AGES
-    labels = _label_grid(request, spec)
-    criterion = _criterion(request, recipe, labels, spec)
+    spec = _label_spec(request)
+    criterion = _criterion(request, recipe, spec)
+    labels = criterion.labels
     backend = backends.resolve(request.backend, settings.resolved_device().type)
-    data = _load(request, recipe, criterion, labels, console)
+    data = _load(request, recipe, criterion, spec, console)
     if data.train.sigma is not None and request.sigma is not None:
         raise OptionError(f"{data.name} gives a sigma for every image; leave out --sigma")
     model = _model(request, recipe, data, settings)
@@ -179,6 +182,8 @@ def _settings(request: TrainRequest, recipe: Recipe) -> TrainSettings:
         changed["stages"] = tuple(
             dataclasses.replace(stage, epochs=request.epochs) for stage in recipe.training.stages
         )
+    # The official augmentation takes the time of a core or more; the rest is done in one go.
+    changed.setdefault("workers", cores() if recipe.augmentation == "official" else 0)
     return dataclasses.replace(
         recipe.training,
         seed=request.seed,
@@ -188,16 +193,17 @@ def _settings(request: TrainRequest, recipe: Recipe) -> TrainSettings:
     )
 
 
-def _label_grid(request: TrainRequest, spec: LabelSpec) -> Tensor:
-    given = (request.label_min, request.label_max, request.label_step)
-    default = (spec.label_min, spec.label_max, spec.label_step)
-    low, high, step = (d if g is None else g for g, d in zip(given, default, strict=True))
-    return label_grid(low, high, step)
+def _label_spec(request: TrainRequest) -> LabelSpec:
+    given = {
+        name: value
+        for name in ("label_min", "label_max", "label_step")
+        if (value := getattr(request, name)) is not None
+    }
+    return dataclasses.replace(label_spec_of(request.data), **given)
 
 
-def _criterion(
-    request: TrainRequest, recipe: Recipe, labels: Tensor, spec: LabelSpec
-) -> DLDLv2Loss:
+def _criterion(request: TrainRequest, recipe: Recipe, spec: LabelSpec) -> DLDLv2Loss:
+    labels = spec.grid()
     loss: dict[str, Any] = {"sigma": spec.sigma, **recipe.loss}
     if loss.pop("mean_over_labels", False):
         loss["ld_weight"] = 1.0 / len(labels)
@@ -219,17 +225,28 @@ def _model(
 
 
 def _load(
-    request: TrainRequest, recipe: Recipe, criterion: DLDLv2Loss, labels: Tensor, console: Console
+    request: TrainRequest,
+    recipe: Recipe,
+    criterion: DLDLv2Loss,
+    spec: LabelSpec,
+    console: Console,
 ) -> FaceData:
     with progress_bar(console) as progress:
         task = progress.add_task("reading images", total=None, loss="")
         return load_data(
             request.data,
-            labels,
+            spec,
             image_size=request.image_size or recipe.image_size,
+            aligned=request.aligned,
+            protocol=request.protocol,
+            fold=request.fold,
             test_fraction=request.test_fraction,
+            validation_fraction=request.validation_fraction,
             seed=request.seed,
+            augmentation=recipe.augmentation,
+            mirror=recipe.mirror,
             allow_zero_sigma=criterion.options.kind != "gaussian_pdf",
+            workers=request.workers,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from dldl_fast.comparison.feature_files import FeatureRows, group_numbers, read_csv, read_mat
 from dldl_fast.data.augment import augment_photo
 from dldl_fast.data.base import Augment, DataError, Progress
-from dldl_fast.data.folder import TABLE_NAME, read_pictures, read_table
+from dldl_fast.data.folder import TABLE_NAME, read_table
 from dldl_fast.data.head_roll import angle_range, random_head_roll, turn_evenly
 from dldl_fast.data.orl import read_orl_faces
+from dldl_fast.data.picture_store import decode_pictures
 from dldl_fast.estimators.rows import default_sigma, fit_label_grid
 from dldl_fast.labels import label_grid
 
@@ -168,7 +169,14 @@ def _pictures(
 ) -> ComparisonData:
     table = source / TABLE_NAME if source.is_dir() else source
     rows = read_table(table, labels, group_column=group_column)
-    images = read_pictures(table, rows, image_size, progress)
+    images = decode_pictures(
+        table.parent.resolve(),
+        [str(row.path) for row in rows],
+        image_size,
+        cache=None,
+        progress=progress,
+        places=[f"{table}, row {row.number}" for row in rows],
+    )
     target = np.array([row.label for row in rows])
     given = [row.sigma for row in rows if row.sigma is not None]
     groups = None

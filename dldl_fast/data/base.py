@@ -18,6 +18,12 @@ Random numbers come from the generator, which is on the CPU whatever the device 
 that a seed gives the same images everywhere.
 """
 
+PictureAugment = Callable[[Tensor, Generator], Tensor]
+"""One image, uint8 [C, S, S], to that of one training step, uint8 [3, S, S].
+
+All its random numbers come from the generator.
+"""
+
 Progress = Callable[[int, int], None]
 """Called with the number of pictures that are ready and their total."""
 
@@ -82,6 +88,7 @@ class FaceData:
         note: what a reader of the results must know about the labels; may be empty.
         validation: held-out images that choose the best epoch, or None.
         mirror: whether a mirror image has the same label: true of ages, not of angles.
+        augment_picture: instead of `augment`, changes images one by one, in worker processes.
     """
 
     name: str
@@ -94,6 +101,7 @@ class FaceData:
     note: str = ""
     validation: Split | None = None
     mirror: bool = False
+    augment_picture: PictureAugment | None = None
 
 
 def package_folder(package: str, extra: str, purpose: str) -> Path:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from dldl_fast.data.base import Split
+from dldl_fast.data.base import PictureAugment, Split
 from dldl_fast.data.batches import Batch, epoch_rows, seed_of
 from dldl_fast.data.images import normalise
 from dldl_fast.data.workers import clear_errors, loader
-
-PictureAugment = Callable[[Tensor, Generator], Tensor]
-"""One picture, uint8 [C, S, S], to that of one training step, uint8 [3, S, S].
-
-All its random numbers come from the generator.
-"""
 
 
 class FaceBatches:

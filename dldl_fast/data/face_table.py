@@ -32,6 +32,7 @@ class FaceTable:
         fold: fold of the official cross-validation that tests every row, from 0, or None.
         groups: more columns, such as ``"gender"``, for tables of errors per group.
         note: what a reader of results must know about the labels; may be empty.
+        where: file and row that name each picture, for errors, or None.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FaceTable:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
     fold: tuple[int, ...] | None = None
+    where: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -76,5 +78,6 @@ class FaceTable:
             split=None if self.split is None else of(self.split),
             person=None if self.person is None else of(self.person),
             fold=None if self.fold is None else of(self.fold),
+            where=None if self.where is None else of(self.where),
             groups={name: of(column) for name, column in self.groups.items()},
         )

@@ -1,4 +1,4 @@
-"""The user's own pictures: a folder with a table of their labels."""
+"""Tables of labels: reading and checking them, whatever is in them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from dldl_fast.data.augment import augment_photo
-from dldl_fast.data.base import DataError, FaceData, Progress, Split, hold_out
-from dldl_fast.data.picture_store import decode_pictures
+from dldl_fast.data.base import DataError
 
 TABLE_NAME = "labels.csv"
 
@@ -182,87 +179,3 @@ def resolved_path(root: Path, text: str, where: str, *, allow_outside: bool = Fa
     if not allow_outside and not resolved.is_relative_to(root):
         raise DataError(f"{where}: path {text!r} leads outside {root}")
     return resolved
-
-
-def read_pictures(
-    table: Path, rows: Sequence[Row], image_size: int, progress: Progress | None = None
-) -> Tensor:
-    """The pictures of a table's rows, uint8 [N, 3, image_size, image_size].
-
-    Raises:
-        DataError: naming the file and the row, or if they would not fit into memory.
-    """
-    root = table.parent.resolve()
-    return decode_pictures(
-        root,
-        [str(row.path) for row in rows],
-        image_size,
-        cache=None,
-        progress=progress,
-        places=[f"{table}, row {row.number}" for row in rows],
-    )
-
-
-def load_folder(
-    source: Path,
-    labels: Tensor,
-    *,
-    image_size: int,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    allow_zero_sigma: bool = True,
-    progress: Progress | None = None,
-) -> FaceData:
-    """Read the pictures that a table names; all of them, so that a bad one shows at the start.
-
-    With a column ``split`` that decides what is held out, otherwise a random share of the rows.
-    Training images are zoomed, moved and changed in brightness a little, but not mirrored, since
-    a label may have a side.
-
-    Args:
-        source: a folder with ``labels.csv``, or a CSV file; see `read_table` for its columns.
-        labels: label grid, [K].
-        image_size: height and width of the images, in pixels.
-        test_fraction: share of the rows to hold out, without a column ``split``.
-        seed: selects those rows.
-        allow_zero_sigma: whether a sigma of 0 is accepted.
-        progress: told about every picture.
-
-    Raises:
-        DataError: naming the file and the row.
-    """
-    if not source.exists():
-        raise DataError(
-            f"{source}: no such file or folder; expected head-roll, orl-age, a folder with "
-            f"{TABLE_NAME}, or a CSV file"
-        )
-    table = source / TABLE_NAME if source.is_dir() else source
-    rows = read_table(table, labels, allow_zero_sigma=allow_zero_sigma)
-    test = _test_rows(table, rows, test_fraction, seed)
-    images = read_pictures(table, rows, image_size, progress)
-    target = torch.tensor([row.label for row in rows], dtype=torch.float64)
-    sigmas = [row.sigma for row in rows if row.sigma is not None]
-    sigma = torch.tensor(sigmas, dtype=torch.float64) if sigmas else None
-    return FaceData(
-        name=source.resolve().name if source.is_dir() else source.stem,
-        unit="label units",
-        labels=labels,
-        train=Split(images[~test], target[~test], None if sigma is None else sigma[~test]),
-        test=Split(images[test], target[test], None if sigma is None else sigma[test]),
-        augment=augment_photo,
-        baseline=float(target[~test].median()),
-    )
-
-
-def _test_rows(table: Path, rows: list[Row], test_fraction: float, seed: int) -> Tensor:
-    if rows[0].split is None:
-        if len(rows) < 2:
-            raise DataError(f"{table}: a training and a test part need at least 2 rows, got 1")
-        return hold_out(len(rows), test_fraction, seed)
-    test = torch.tensor([row.split == "test" for row in rows])
-    if bool(test.all()) or not bool(test.any()):
-        raise DataError(
-            f"{table}: the column 'split' must hold both 'train' and 'test', "
-            f"got only {rows[0].split!r}"
-        )
-    return test

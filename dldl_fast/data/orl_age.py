@@ -121,4 +121,5 @@ def load_orl_age(
         augment=augment_face,
         baseline=float(mean[~held_out].median()),
         note=NOTE,
+        mirror=True,
     )

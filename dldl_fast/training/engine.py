@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dldl_fast.data.base import FaceData, Split
 from dldl_fast.data.batches import Batch, Batches, seed_of
+from dldl_fast.data.face_batches import FaceBatches
 from dldl_fast.data.images import normalise
 from dldl_fast.data.memory_batches import MemoryBatches
 from dldl_fast.training.objective import Objective
@@ -99,7 +100,7 @@ class Training:
         data: what to learn and what to test on.
         objective: the loss and its scores.
         settings: how to train.
-        batches: the training batches; default: those of ``data``, in memory.
+        batches: the training batches; default: those of ``data``.
         processes: this process among the others.
 
     Attributes:
@@ -147,15 +148,7 @@ class Training:
         self._precision = settings.resolved_precision(self._device)
         self._model = model
         self._check()
-        self._batches = batches or MemoryBatches(
-            data.train,
-            data.augment,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            device=self._device,
-            rank=self._processes.rank,
-            processes=self._processes.count,
-        )
+        self._batches = batches or self._batches_of(data)
         model.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self._processes.count > 1 and self._device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -282,6 +275,29 @@ class Training:
             best_epoch=int(state["best_epoch"]),
             steps=int(state["steps"]),
             seconds=float(state["seconds"]),
+        )
+
+    def _batches_of(self, data: FaceData) -> Batches:
+        settings, processes = self.settings, self._processes
+        if data.augment_picture is not None:
+            return FaceBatches(
+                data.train,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                augment=data.augment_picture,
+                workers=settings.workers,
+                rank=processes.rank,
+                processes=processes.count,
+                device=self._device,
+            )
+        return MemoryBatches(
+            data.train,
+            data.augment,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            device=self._device,
+            rank=processes.rank,
+            processes=processes.count,
         )
 
     def _check(self) -> None:

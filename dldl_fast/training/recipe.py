@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dldl_fast.data.base import DataError, MissingExtraError
+from dldl_fast.data.table_data import AUGMENTATIONS
 from dldl_fast.models import LabelDistributionNet, ThinAgeNet, ThinAttNet, TinyAgeNet, TinyAttNet
 from dldl_fast.training.settings import Stage, TrainSettings
-
-AUGMENTATIONS = ("light", "official")
 
 NETWORKS: dict[str, type[LabelDistributionNet]] = {
     network.__name__: network for network in (ThinAgeNet, TinyAgeNet, ThinAttNet, TinyAttNet)

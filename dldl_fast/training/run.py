@@ -222,7 +222,12 @@ def _config(
             "backend": criterion.backend,
         },
         "training": {**dataclasses.asdict(settings), "precision": precision},
-        "data": {"name": data.name, "unit": data.unit, "note": data.note},
+        "data": {
+            "name": data.name,
+            "unit": data.unit,
+            "note": data.note,
+            "mirror": data.mirror,
+        },
         "versions": versions(),
         "command": command,
     }

@@ -10,13 +10,21 @@ import pytest
 import torch
 from torch import Generator
 
-from dldl_fast.data import DataError, images, load_data, picture_store
+from dldl_fast.data import (
+    DataError,
+    LabelSpec,
+    images,
+    label_spec_of,
+    load_data,
+    picture_store,
+    table_data,
+)
 from dldl_fast.data.images import read_image
-from dldl_fast.labels import label_grid
+from dldl_fast.data.official_augment import OfficialAugmentation
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
 
-LABELS = label_grid(0, 10)
+LABELS = LabelSpec(0, 10, 1, sigma=2.0, unit="label units")
 
 
 def load(source: Path, **settings):
@@ -32,8 +40,8 @@ def test_pictures_labels_and_sigmas_stay_together(write_folder):
     assert (len(data.train), len(data.test)) == (3, 2)
     seen = {}
     for part in (data.train, data.test):
-        for picture, target, deviation in zip(part.images, part.target, part.sigma, strict=True):
-            assert (picture == round(20 * target.item())).all()
+        for row, (target, deviation) in enumerate(zip(part.target, part.sigma, strict=True)):
+            assert (part.picture(row) == round(20 * target.item())).all()
             seen[target.item()] = deviation.item()
     assert seen == {1: 0.5, 2.5: 0.25, 0: 2.0, 10: 0.0, 7: 1.0}
     assert data.baseline in data.train.target
@@ -43,7 +51,7 @@ def test_pictures_labels_and_sigmas_stay_together(write_folder):
 def test_csv_path_and_no_sigma(write_folder):
     data = load(write_folder([1, 2, 3]) / "labels.csv", test_fraction=0.34)
     assert data.train.sigma is None
-    assert data.name == "labels"
+    assert data.name == "my faces"
 
 
 def test_split_by_seed(write_folder):
@@ -59,6 +67,85 @@ def test_split_by_column(write_folder):
     data = load(source)
     assert data.test.target.tolist() == [1, 3]
     assert data.train.target.tolist() == [2]
+
+
+def test_validation_rows_are_whole_persons(write_folder):
+    persons = [f"p{i // 3}" for i in range(30)]
+    source = write_folder([i % 11 for i in range(30)], extra={"person": persons})
+    data = load(source, validation_fraction=0.25, seed=3)
+    assert (len(data.train), len(data.validation), len(data.test)) == (18, 6, 6)
+    people = [
+        {persons[row] for row in part.image_of.tolist()}
+        for part in (data.train, data.validation, data.test)
+    ]
+    assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
+    other = load(source, validation_fraction=0.25, seed=4)
+    assert other.validation.image_of.tolist() != data.validation.image_of.tolist()
+
+
+def test_a_validation_part_of_its_own(write_folder):
+    extra = {"split": ["train", "validation", "test", "train"]}
+    source = write_folder([1, 2, 3, 4], extra=extra)
+    data = load(source)
+    assert [part.target.tolist() for part in (data.train, data.validation, data.test)] == [
+        [1, 4],
+        [2],
+        [3],
+    ]
+    with pytest.raises(DataError, match="has a validation part of its own; leave out"):
+        load(source, validation_fraction=0.5)
+    with pytest.raises(ValueError, match="validation_fraction must be between 0 and 1, got 1.5"):
+        load(source, validation_fraction=1.5, protocol="random-80-20")
+
+
+def test_public_data_sets_have_labels_of_their_own(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    for name in ("001A02", "001A30", "002A14", "003A50", "003A51"):
+        Image.fromarray(np.full((40, 40), 100, np.uint8)).save(root / f"{name}.JPG")
+    source = f"fg-net:{tmp_path}"
+    assert label_spec_of(source) == LabelSpec(0, 100, 1, sigma=2.0, unit="years")
+    data = load_data(source, label_spec_of(source), image_size=32, fold=1)
+    assert (data.test.target.tolist(), data.unit, data.mirror) == ([14], "years", True)
+    assert data.train.target.tolist() == [2, 30, 50, 51]
+    narrow = LabelSpec(0, 50, 1, sigma=2.0, unit="years")
+    with pytest.raises(DataError, match=r"label 51 of images/003A51.JPG is outside the label grid"):
+        load_data(source, narrow, image_size=32)
+
+
+def test_the_official_augmentation_and_mirroring(write_folder):
+    source = write_folder([1, 2, 3])
+    for mirror in (False, True):
+        data = load(source, augmentation="official", mirror=mirror)
+        assert data.augment_picture == OfficialAugmentation(flip=mirror)
+        assert data.mirror == mirror
+    assert load(source).augment_picture is None
+    assert not load(source).mirror  # a label may have a side
+
+
+def test_large_data_sets_are_decoded_into_the_cache(write_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = write_folder([1, 2, 3])
+    load(source)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(table_data, "CACHED_BYTES", 3 * 3 * 32 * 32 - 1)
+    cached = load(source)
+    assert list((tmp_path / "cache" / "dldl_fast" / "pictures").iterdir())
+    assert (cached.train.picture(0) == round(20 * cached.train.target[0].item())).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"aligned": Path(".")}, "--aligned"),
+        ({"protocol": "official"}, "--protocol"),
+        ({"validation_fraction": 0.1}, "--validation-fraction"),
+        ({"augmentation": "official"}, "the official augmentation"),
+    ],
+)
+def test_what_the_built_in_data_do_not_take(settings, name):
+    with pytest.raises(ValueError, match=f"makes its own images and parts; leave out {name}"):
+        load_data("head-roll", label_spec_of("head-roll"), image_size=32, **settings)
 
 
 def test_spreadsheet_habits(write_folder):
@@ -86,10 +173,13 @@ def test_spreadsheet_habits(write_folder):
         ("path,label\n0.png,10.5\n", r"row 2: label 10\.5 is outside the label grid \[0, 10\]"),
         ("path,label,sigma\n0.png,1,-2\n", r"row 2: sigma must be >= 0, got -2"),
         ("path,label,sigma\n0.png,1,x\n", r"row 2: sigma must be a finite number, got 'x'"),
-        ("path,label,split\n0.png,1,val\n", r"row 2: split must be 'train' or 'test', got 'val'"),
-        ("path,label,split\n0.png,1,test\n", r"'split' must hold both .*got only 'test'"),
-        ("path,label\n0.png,1\n", r"at least 2 rows, got 1"),
-        ("path,label\n0.png,1\nnone.png,2\n", r"labels\.csv, row 3: .*none\.png: no such file"),
+        (
+            "path,label,split\n0.png,1,val\n",
+            r"row 2: split must be 'train' or 'validation' or 'test', got 'val'",
+        ),
+        ("path,label,split\n0.png,1,test\n", r"'official' leaves no rows to learn from"),
+        ("path,label\n0.png,1\n", r"at least 2 items, got 1"),
+        ("path,label\n0.png,1\nnone.png,2\n", r"labels\.csv, row 3: .*none\.png.*: no such file"),
         ("path,label\n0.png,1\n.,2\n", r"row 3: .*no such file"),
         ("path,label\n0.png,1\nlabels.csv,2\n", r"row 3: .*labels\.csv: not a readable picture"),
         ("path,label\n,1\n", r"row 2: path must be relative"),
@@ -121,9 +211,13 @@ def test_zero_sigma_where_the_target_has_no_limit(write_folder):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(DataError, match="no such file or folder; expected head-roll, orl-age"):
+    with pytest.raises(
+        DataError, match="no such file or folder; expected one, or NAME:PATH, where"
+    ):
         load(tmp_path / "nothing")
-    with pytest.raises(DataError, match=r"labels\.csv: no such file"):
+    with pytest.raises(
+        DataError, match=r"not a folder of labelled pictures .*: expected folders named by a label"
+    ):
         load(tmp_path)
 
 

@@ -121,6 +121,7 @@ def face_table(
         fold=tuple(fold) or None,
         groups={key: tuple(row.groups[key] for row in rows) for key in rows[0].groups},
         note=note,
+        where=tuple(row.where for row in rows),
     )
 
 
