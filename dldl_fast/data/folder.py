@@ -54,15 +54,15 @@ def read_table(
         DataError: naming the file and the row (the header is row 1, as a spreadsheet shows it).
     """
     root = path.parent.resolve()
+    ends = None if labels is None else (float(labels[0]), float(labels[-1]))
     rows = []
     required = ["path", "label", *([] if group_column is None else [group_column])]
     for number, fields in read_fields(path, required, "path,label[,sigma]"):
         where = f"{path}, row {number}"
         label = finite_number(fields["label"], "label", where)
-        if labels is not None and not float(labels[0]) <= label <= float(labels[-1]):
+        if ends is not None and not ends[0] <= label <= ends[1]:
             raise DataError(
-                f"{where}: label {label:g} is outside the label grid "
-                f"[{labels[0]:g}, {labels[-1]:g}]; "
+                f"{where}: label {label:g} is outside the label grid [{ends[0]:g}, {ends[1]:g}]; "
                 "correct it or choose --label-min and --label-max"
             )
         sigma = finite_number(fields["sigma"], "sigma", where) if "sigma" in fields else None

@@ -66,6 +66,7 @@ def test_official_folds() -> None:
     table = table_of(6, fold=(0, 4, 2, 2, 1, 3), person=("a",) * 6)
     tested = [rows_of(split_rows(table, "five-fold", fold=fold).test) for fold in range(5)]
     assert tested == [[0], [4], [2, 3], [5], [1]]
+    assert table.rows(torch.tensor([False, True, True, False, False, False])).fold == (4, 2)
 
 
 def test_five_folds_of_rows_are_even_and_random() -> None:

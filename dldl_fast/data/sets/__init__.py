@@ -206,6 +206,14 @@ def open_source(
     Raises:
         DataError: if there is nothing of the kind, listing the names; or if it cannot be read.
         MissingExtraError: if a package is missing that its tables need.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Path(folder, "001A02.JPG").touch()
+        ...     table = open_source(f"fg-net:{folder}")
+        >>> table.paths, table.target.tolist(), table.person
+        (('001A02.JPG',), [2.0], ('001',))
     """
     name, colon, rest = text.partition(":")
     if colon and name in DATA_SETS:

@@ -65,8 +65,7 @@ def read_csv(
         rows.append(
             LabelRow(where, "", row.label, row.sigma, row.split, person=person, groups=groups)
         )
-        inside = row.path.is_relative_to(root)
-        paths.append((row.path.relative_to(root) if inside else row.path).as_posix())
+        paths.append(row.path.as_posix().removeprefix(f"{root.as_posix()}/"))
         if not row.path.is_file():
             missing.append(f"{where}: picture {row.fields['path']!r}: no such file")
     if missing:

@@ -51,7 +51,7 @@ def sheet_rows(path: Path, sheet: str, expected: str) -> Iterator[tuple[int, lis
             named = [name for name in book.sheetnames if re.fullmatch(sheet, name)]
             cells = book[(named or book.sheetnames)[0]].iter_rows(values_only=True)
             for number, row in enumerate(cells, start=1):
-                yield number, [_text(cell) for cell in row]
+                yield number, ["" if cell is None else str(cell).strip() for cell in row]
         finally:
             book.close()
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, ParseError) as error:
@@ -60,12 +60,3 @@ def sheet_rows(path: Path, sheet: str, expected: str) -> Iterator[tuple[int, lis
         raise DataError(
             f"{path}: cannot be read as a workbook ({error}); expected {expected}"
         ) from error
-
-
-def _text(cell: object) -> str:
-    if cell is None:
-        return ""
-    # A number of a picture may be stored as 1.0.
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell).strip()

@@ -16,14 +16,17 @@ MAX_TABLE_BYTES = 200 << 20
 """Larger tables of labels are refused; the largest official one has about 10 MB."""
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_NOT_DATA = (".", "~$", "__MACOSX")
+"""Beginnings of names: hidden files, Excel's locks, and what macOS puts into archives."""
+
 _NAMES_SHOWN = 8
 
 
 class Tree:
     """All files below a folder.
 
-    Hidden files are left out, links to folders are not followed, and a link to a file counts only
-    if the file is below the folder too.
+    Hidden files and the like are left out, links to folders are not followed, and a link to a file
+    counts only if the file is below the folder too.
 
     Args:
         root: the folder.
@@ -62,7 +65,7 @@ class Tree:
                 with os.scandir(self.root / folder) as entries:
                     for entry in entries:
                         path = f"{folder}/{entry.name}" if folder else entry.name
-                        if entry.name.startswith((".", "__MACOSX")):
+                        if entry.name.startswith(_NOT_DATA):
                             continue
                         if entry.is_symlink() and not self._is_file_below(path):
                             self._left_out.append(path)

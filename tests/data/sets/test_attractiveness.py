@@ -257,7 +257,8 @@ def check_cfd(root: Path) -> None:
 
 @pytest.mark.parametrize("norms", [NORMS_3, NORMS_2])
 def test_cfd_from_csv(make_tree, norms):
-    check_cfd(make_tree({"CFD Norming Data.csv": as_csv(norms)}, CFD + CFD_OTHERS))
+    tables = {"CFD Norming Data.csv": as_csv(norms), "~$CFD Norming Data.csv": "a lock"}
+    check_cfd(make_tree(tables, CFD + CFD_OTHERS))
 
 
 @pytest.mark.parametrize(
