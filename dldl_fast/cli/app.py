@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from dldl_fast.cli.pretrain import pretrain
 from dldl_fast.cli.weights import weights
 
 app = typer.Typer(
@@ -493,4 +494,5 @@ def compare(
         raise typer.Exit(1) from None
 
 
+app.command()(pretrain)
 app.command()(weights)

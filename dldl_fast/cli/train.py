@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from dldl_fast import DLDLv2Loss, backends
 from dldl_fast.cli.common import OptionError, file_name, progress_bar
+from dldl_fast.cli.training_progress import TrainingProgress
+from dldl_fast.cli.training_settings import training_settings
 from dldl_fast.data import (
     DataError,
     FaceData,
@@ -22,11 +23,9 @@ from dldl_fast.data import (
     label_spec_of,
     load_data,
 )
-from dldl_fast.data.table_data import cores
 from dldl_fast.models import CheckpointError, LabelDistributionNet
 from dldl_fast.training import (
     Callback,
-    EpochRecord,
     Processes,
     RunReport,
     TrainingDivergedError,
@@ -50,6 +49,11 @@ USER_ERRORS = (
     OSError,
 )
 """Errors whose message is all that the user needs."""
+
+_SETTINGS = (
+    "epochs", "batch_size", "micro_batches", "learning_rate", "schedule", "ema", "patience",
+    "workers", "seed", "device", "precision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def run_request(request: TrainRequest, console: Console) -> bool:
     require_output_packages()
     try:
         recipe = load_recipe(request.recipe)
-        settings = _settings(request, recipe)
+        settings = training_settings(recipe, **{name: getattr(request, name) for name in _SETTINGS})
         device = process_device(settings.resolved_device())
         settings = dataclasses.replace(settings, device=str(device))
         with joined_processes(device) as processes:
@@ -151,7 +155,15 @@ def _train(
     part = "held-out" if data.validation is None else "validation"
     console.print(f"per epoch: {part} images, in brackets the constant prediction")
     with progress_bar(console) as progress:
-        callbacks: list[Callback] = [_ProgressCallback(progress, baseline)]
+        callbacks: list[Callback] = [
+            TrainingProgress(
+                progress,
+                lambda record: (
+                    f"MAE {record.scores['mae']:.2f} ({baseline[0]:.2f})  "
+                    f"e-error {record.scores['e_error']:.3f} ({baseline[1]:.3f})"
+                ),
+            )
+        ]
         if request.tensorboard and processes.is_first:
             callbacks.append(TensorBoardLog(out / "tensorboard"))
         report = run_training(
@@ -167,30 +179,6 @@ def _train(
         )
     _print_summary(console, report, out)
     return bool(report.metrics["interrupted"])
-
-
-def _settings(request: TrainRequest, recipe: Recipe) -> TrainSettings:
-    changed: dict[str, Any] = {
-        name: value
-        for name in (
-            "batch_size", "micro_batches", "learning_rate", "schedule", "ema", "patience",
-            "workers",
-        )
-        if (value := getattr(request, name)) is not None
-    }  # fmt: skip
-    if request.epochs is not None:
-        changed["stages"] = tuple(
-            dataclasses.replace(stage, epochs=request.epochs) for stage in recipe.training.stages
-        )
-    # The official augmentation takes the time of a core or more; the rest is done in one go.
-    changed.setdefault("workers", cores() if recipe.augmentation == "official" else 0)
-    return dataclasses.replace(
-        recipe.training,
-        seed=request.seed,
-        device=request.device,
-        precision=request.precision,
-        **changed,
-    )
 
 
 def _label_spec(request: TrainRequest) -> LabelSpec:
@@ -218,7 +206,7 @@ def _criterion(request: TrainRequest, recipe: Recipe, spec: LabelSpec) -> DLDLv2
 def _model(
     request: TrainRequest, recipe: Recipe, data: FaceData, settings: TrainSettings
 ) -> LabelDistributionNet:
-    model = new_model(NETWORKS[request.network or recipe.network], data, settings)
+    model = new_model(NETWORKS[request.network or recipe.network], settings, data.labels)
     if request.init is not None:
         model.load_features(LabelDistributionNet.from_pretrained(request.init), request.init)
     return model
@@ -248,35 +236,6 @@ def _load(
             allow_zero_sigma=criterion.options.kind != "gaussian_pdf",
             workers=request.workers,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
-
-
-class _ProgressCallback(Callback):
-    """A bar over all steps, and a line for every finished epoch."""
-
-    def __init__(self, progress: Progress, baseline: tuple[float, float]) -> None:
-        self._progress = progress
-        self._baseline = baseline
-
-    def on_start(self, epochs: int, steps_per_epoch: int, done: int) -> None:
-        self._epochs = epochs
-        if done:
-            self._progress.console.print(f"going on after epoch {done}")
-        self._task = self._progress.add_task(
-            "training", total=epochs * steps_per_epoch, completed=done * steps_per_epoch, loss=""
-        )
-
-    def on_step(self, loss: float) -> None:
-        self._progress.update(self._task, advance=1, loss=f"loss {loss:.3f}")
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        mae, epsilon = self._baseline
-        width = len(str(self._epochs))
-        self._progress.console.print(
-            f"epoch {record.epoch:>{width}}/{self._epochs}  loss {record.train_loss:.3f}  "
-            f"MAE {record.scores['mae']:.2f} ({mae:.2f})  "
-            f"e-error {record.scores['e_error']:.3f} ({epsilon:.3f})  {record.seconds:.0f} s",
-            highlight=False,
         )
 
 

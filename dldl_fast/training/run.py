@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import math
 import platform
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import dldl_fast
 from dldl_fast import DLDLv2Loss, backends
@@ -122,7 +124,7 @@ def run_training(
     device = settings.resolved_device()
     precision = settings.resolved_precision(device)
     if model is None:
-        model = new_model(TinyAgeNet, data, settings)
+        model = new_model(TinyAgeNet, settings, data.labels)
     model.config = _config(data, criterion, settings, precision, command)
     training = Training(model, data, LabelObjective(criterion), settings, processes=processes)
     same = made_with(data, settings, precision, model, processes)
@@ -187,12 +189,18 @@ def run_training(
 
 
 def new_model(
-    network: type[LabelDistributionNet], data: FaceData, settings: TrainSettings
+    network: type[LabelDistributionNet], settings: TrainSettings, labels: Tensor | None = None
 ) -> LabelDistributionNet:
-    """A network with new weights that the seed decides; the caller's random state stays."""
+    """A network with new weights that the seed decides; the caller's random state stays.
+
+    Args:
+        network: ThinAgeNet or a class derived from it.
+        settings: of the training.
+        labels: label grid, [K]; None: the network's own.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return network(labels=data.labels)  # type: ignore[call-arg]
+        return network(labels=labels)  # type: ignore[call-arg,arg-type]
 
 
 def _network(training: Training) -> LabelDistributionNet:
@@ -244,6 +252,7 @@ def made_with(
     same = {
         "data": data.name,
         "images": [len(data.train), 0 if data.validation is None else len(data.validation)],
+        "targets": zlib.crc32(data.train.target.numpy().tobytes()),
         "image size": data.train.images.shape[-1],
         "labels": [float(data.labels[0]), float(data.labels[-1]), len(data.labels)],
         "model": [type(model).__name__, *model.architecture().items()],

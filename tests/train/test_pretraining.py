@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
+import numpy as np
 import pytest
 import torch
 
-from dldl_fast.data import FaceData, Split
+from dldl_fast.data import DataError, FaceData, Split
 from dldl_fast.data.batches import Batch
+from dldl_fast.data.identities import hold_out_images, read_identities
 from dldl_fast.models import LabelDistributionNet, TinyAgeNet
 from dldl_fast.training import Stage, TrainSettings
 from dldl_fast.training.objective import IdentityObjective
@@ -44,7 +47,7 @@ def tiny_net() -> TinyAgeNet:
 def test_features_learn_persons_and_are_transferred(persons, tmp_path, ema):
     net = tiny_net()
     head, before = net.head.weight.detach().clone(), net.features[0].weight.detach().clone()
-    settings = TrainSettings(epochs=6, batch_size=16, ema=ema, device="cpu", learning_rate=0.01)
+    settings = TrainSettings(epochs=15, batch_size=16, ema=ema, device="cpu", learning_rate=0.01)
     report = run_pretraining(persons, net, settings, tmp_path)
     assert report.metrics["error"] < 0.2  # two thirds by chance
     assert json.loads((tmp_path / "metrics.json").read_text()) == report.metrics
@@ -121,3 +124,67 @@ def test_too_few_persons(persons, tmp_path):
     one = dataclasses.replace(persons, labels=torch.zeros(1))
     with pytest.raises(ValueError, match="num_identities must be at least 2"):
         run_pretraining(one, tiny_net(), TrainSettings(device="cpu"), tmp_path)
+
+
+def write_persons(folder, counts: dict[str, int]) -> None:
+    image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
+    for number, (person, count) in enumerate(counts.items()):
+        (folder / person).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.full((32, 32, 3), 40 * number + index, np.uint8)
+            image.fromarray(pixels).save(folder / person / f"{index}.png")
+
+
+def test_a_folder_of_persons(tmp_path):
+    write_persons(tmp_path, {"ben": 5, "anna": 3, "once": 1})
+    table = read_identities(tmp_path)
+    assert table.paths[0] == "anna/0.png"
+    assert table.target.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert table.note == "1 persons with fewer than 2 pictures were left out."
+    parts = hold_out_images(table, 0.4, seed=0)
+    assert [int(parts.test[table.target == person].sum()) for person in (0, 1)] == [1, 2]
+    assert not bool((parts.test & parts.train).any())
+    assert bool((parts.test | parts.train).all())
+    most = hold_out_images(table, 0.99, seed=0)
+    assert [int(most.train[table.target == person].sum()) for person in (0, 1)] == [1, 1]
+    with pytest.raises(DataError, match="fewer than 2 persons with at least 4 pictures"):
+        read_identities(tmp_path, min_images=4)
+    (tmp_path / "stray.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"stray\.png: expected it in a folder named by its person"):
+        read_identities(tmp_path)
+    with pytest.raises(ValueError, match="min_images must be at least 2, got 1"):
+        read_identities(tmp_path, min_images=1)
+    with pytest.raises(ValueError, match="test_fraction must be between 0 and 1, got 1"):
+        hold_out_images(table, 1.0, seed=0)
+
+
+def test_the_commands_pretrain_and_train(write_folder, tmp_path):
+    testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+    from dldl_fast.cli.app import app
+
+    def invoke(*arguments):
+        return testing.CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    persons, out = tmp_path / "persons", tmp_path / "pretrained"
+    write_persons(persons, {"anna": 6, "ben": 6, "carl": 6})
+    options = ["--image-size", 32, "--device", "cpu", "--epochs", 2, "--batch-size", 4]
+    result = invoke("pretrain", persons, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    assert "3 persons, 15 images to learn from, 3 held out; TinyAgeNet" in result.output
+    pretrained = LabelDistributionNet.from_pretrained(out)
+
+    source = write_folder([i / 4 for i in range(16)])
+    result = invoke(
+        "train", "--data", source, "--out", tmp_path / "out", "--label-max", 10, "--init", out,
+        *options, "--learning-rate", 1e-12,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    trained = LabelDistributionNet.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(trained.features[0].weight, pretrained.features[0].weight)
+
+    result = invoke("train", "--data", source, "--network", "ThinAgeNet", "--init", out, *options)
+    assert result.exit_code == 1
+    assert "not the weights of this model; wrong shape" in re.sub(r"\s+", " ", result.output)
+    result = invoke("pretrain", persons, "--recipe", "official-staged", *options)
+    assert result.exit_code == 1
+    assert "has no lambda" in result.output
