@@ -43,23 +43,29 @@ def open_picture(path: Path) -> Image:
         DataError: naming the file, if it is no picture, has more than `MAX_PIXELS` or `MAX_BYTES`,
             or is damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    # Not a pipe or a device either: opening one would wait for ever.
-    if not path.is_file():
-        raise DataError(f"{path}: " + ("not a file" if path.exists() else "no such file"))
     try:
+        # Not a pipe or a device either: opening one would wait for ever.
+        if not path.is_file():
+            raise DataError(f"{path}: " + ("not a file" if path.exists() else "no such file"))
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path}: more bytes than the limit of {MAX_BYTES:,}")
         with Image.open(path, formats=_FORMATS) as picture:
-            width, height = picture.size
+            # A TIFF file has tiles of any size, whatever that of the picture: decoded in whole.
+            tags = getattr(picture, "tag_v2", {})
+            sizes = (picture.size, (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)))
+            width, height = max(sizes, key=lambda size: size[0] * size[1])
             # Pillow's own limit is higher, and at first only a warning.
             if width * height > MAX_PIXELS:
                 raise DataError(f"{path}: {_TOO_LARGE} ({width} x {height}); scale it down")
             ImageOps.exif_transpose(picture, in_place=True)
-            return _rgb(picture)
+            return as_rgb(picture)
     except DataError:
         raise
+    except UnidentifiedImageError as error:
+        formats = ", ".join(_FORMATS)
+        raise DataError(f"{path}: not a readable picture (none of {formats})") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {_TOO_LARGE} ({error}); scale it down") from error
     # Damaged files make Pillow's decoders raise almost anything.
@@ -68,9 +74,15 @@ def open_picture(path: Path) -> Image:
 
 
 _TOO_LARGE = f"more pixels than the limit of {MAX_PIXELS:,}"
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
-def _rgb(picture: Image) -> Image:
+def as_rgb(picture: Image) -> Image:
+    """RGB with 8 bits per channel, as `open_picture` says.
+
+    Raises:
+        ValueError: for pixels of 32 bits.
+    """
     from PIL import Image
 
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format != "TIFF"):
@@ -85,7 +97,9 @@ def _rgb(picture: Image) -> Image:
         ground = Image.new("RGB", picture.size, "white")
         ground.paste(picture, mask=picture.getchannel("A"))
         return ground
-    return picture.convert("RGB")
+    # Not `convert`, which would copy.
+    picture.load()
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def middle_square(picture: Image, size: int) -> Image:
