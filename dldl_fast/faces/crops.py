@@ -21,6 +21,9 @@ Several = Literal["largest", "all"]
 """Which faces of a photo with several are taken."""
 
 
+NO_FACE = "no face found"
+
+
 class NoFaceError(DataError):
     """A photo without a face, where that is an error."""
 
@@ -86,5 +89,5 @@ def crops_of(
         square = middle_square(Image.fromarray(picture), size)
         return [Crop(np.asarray(square, dtype=np.uint8), None)]
     if no_face == "error":
-        raise NoFaceError("no face found")
+        raise NoFaceError(NO_FACE)
     return []
