@@ -178,7 +178,7 @@ def test_spreadsheet_habits(write_folder):
         ("path,label,split\n0.png,1,test\n", r"'official' leaves no rows to learn from"),
         ("path,label\n0.png,1\n", r"at least 2 items, got 1"),
         ("path,label\n0.png,1\nnone.png,2\n", r"labels\.csv, row 3: .*none\.png.*: no such file"),
-        ("path,label\n0.png,1\n.,2\n", r"row 3: .*not a file"),
+        ("path,label\n0.png,1\n.,2\n", r"row 3: .*no such file"),
         ("path,label\n0.png,1\nlabels.csv,2\n", r"row 3: .*labels\.csv: not a readable picture"),
         ("path,label\n,1\n", r"row 2: path must be relative"),
         ("path,label\n../0.png,1\n", r"row 2: path must be relative .* without '\.\.'"),
@@ -238,7 +238,7 @@ def test_a_pipe_is_not_opened(write_folder):
     source = write_folder([1, 2])
     (source / "1.png").unlink()
     os.mkfifo(source / "1.png")
-    with pytest.raises(DataError, match=r"row 3: .*not a file"):
+    with pytest.raises(DataError, match=r"row 3: .*no such file"):
         load(source)
 
 
