@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from dldl_fast.cli.align import align
 from dldl_fast.cli.pretrain import pretrain
 from dldl_fast.cli.weights import weights
 
@@ -494,5 +495,6 @@ def compare(
         raise typer.Exit(1) from None
 
 
+app.command()(align)
 app.command()(pretrain)
 app.command()(weights)

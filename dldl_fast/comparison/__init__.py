@@ -17,7 +17,7 @@ from dldl_fast.comparison.entries import (
 from dldl_fast.comparison.report import table_cells, table_titles, write_tables
 from dldl_fast.comparison.run import Progress, Results, run_comparison
 from dldl_fast.comparison.statistics import Line, Score, summarise
-from dldl_fast.comparison.store import ResumeError
+from dldl_fast.resume import ResumeError
 
 __all__ = [
     "REFERENCE",

