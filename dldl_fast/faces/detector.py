@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,23 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dldl_fast.faces.face import Face
-from dldl_fast.faces.mtcnn.networks import ONet, PNet, RNet
+from dldl_fast.faces.mtcnn.networks import ONet, PNet, PNetScan, RNet
+from dldl_fast.faces.mtcnn.proposals import proposals, squares
 from dldl_fast.faces.mtcnn.sums import SummedPictures
 from dldl_fast.faces.mtcnn.suppression import suppress
 from dldl_fast.faces.mtcnn.weights import read_networks, weights_folder
 
-FACTOR = 0.709
-"""From one scale of the pyramid to the next: half the area."""
-
-# Of the windows that the PNet looks at, in pixels of the scaled picture.
-_WINDOW, _STRIDE = 12, 2
-
 # Pixels of pictures that are worked on together: 8 bytes each.
 _PICTURE_PIXELS = 64_000_000
-# Pixels that go through the PNet at once, 100 bytes each: on a CPU, what its cache holds.
-_TILE_PIXELS = {"cpu": 2**16}
-_TILE_PIXELS_ELSEWHERE = 2**22
-_TILE_COLUMNS = 2**11
 # Faces that go through RNet and ONet at once.
 _BATCH = {"cpu": 64}
 _BATCH_ELSEWHERE = 4096
@@ -78,8 +68,7 @@ class FaceDetector:
         for network in networks:
             network.requires_grad_(False).eval()
             network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._pnet, self._rnet, self._onet = networks
-        self._tile_pixels = _TILE_PIXELS.get(self.device.type, _TILE_PIXELS_ELSEWHERE)
+        self._pnet, self._rnet, self._onet = PNetScan(networks[0]), networks[1], networks[2]
         self._batch = _BATCH.get(self.device.type, _BATCH_ELSEWHERE)
 
     @classmethod
@@ -145,7 +134,7 @@ class FaceDetector:
 
     def _detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
         sums = SummedPictures(pictures, self.device)
-        boxes, picture = self._proposed(sums, [picture.shape[:2] for picture in pictures])
+        boxes, picture = proposals(sums, self._pnet, self.min_face_size, self.thresholds[0])
         boxes, picture = self._refined(sums, boxes, picture)
         boxes, scores, landmarks, picture = self._final(sums, boxes, picture)
 
@@ -162,60 +151,6 @@ class FaceDetector:
         # Stable, and highest score first before.
         return [sorted(some, key=lambda face: -face.area) for some in faces]
 
-    def _proposed(
-        self, sums: SummedPictures, shapes: list[tuple[int, ...]]
-    ) -> tuple[Tensor, Tensor]:
-        """Squares [K, 4] where the PNet sees a face, and the picture [K] of each."""
-        parts = []
-        for _, same in itertools.groupby(range(len(shapes)), key=shapes.__getitem__):
-            pictures = list(same)
-            height, width = shapes[pictures[0]]
-            scale = _WINDOW / self.min_face_size
-            shortest = min(height, width) * scale
-            level = 0
-            while shortest >= _WINDOW:
-                size = int(height * scale + 1), int(width * scale + 1)
-                for tile in _tiles(pictures, size, self._tile_pixels):
-                    parts.append((*self._windows(sums, size, scale, *tile), level))
-                scale *= FACTOR
-                shortest *= FACTOR
-                level += 1
-        if not parts:
-            none = torch.zeros(0, device=self.device)
-            return none.reshape(0, 4), none.long()
-        boxes = torch.cat([part[0] for part in parts])
-        scores = torch.cat([part[1] for part in parts])
-        offsets = torch.cat([part[2] for part in parts])
-        picture = torch.cat([part[3] for part in parts])
-        levels = 1 + max(part[4] for part in parts)
-        group = torch.cat([part[3] * levels + part[4] for part in parts])
-
-        for groups, threshold in ((group, 0.5), (picture, 0.7)):
-            kept = suppress(boxes, scores, groups, threshold)
-            boxes, scores, offsets, picture = (x[kept] for x in (boxes, scores, offsets, picture))
-        sides = boxes[:, 2:] - boxes[:, :2]
-        return _squares(boxes + offsets * sides.repeat(1, 2)), picture
-
-    def _windows(
-        self,
-        sums: SummedPictures,
-        size: tuple[int, int],
-        scale: float,
-        pictures: range,
-        rows: range,
-        columns: range,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Boxes, scores, offsets and pictures of the windows in one tile that pass the PNet."""
-        tile = sums.scaled(pictures, size, rows, columns)
-        scores, features = self._pnet(tile)
-        picture, row, column = torch.nonzero(scores >= self.thresholds[0], as_tuple=True)
-        corner = torch.stack((column, row), 1) * _STRIDE
-        corner += torch.tensor((columns.start, rows.start), device=corner.device)
-        # The rounding is that of facenet-pytorch.
-        boxes = torch.cat((corner + 1, corner + _WINDOW), 1).float().div_(scale).floor_()
-        offsets = self._pnet.offsets(features[picture, row, column])
-        return boxes, scores[picture, row, column], offsets, picture + pictures.start
-
     def _refined(
         self, sums: SummedPictures, boxes: Tensor, picture: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -228,7 +163,7 @@ class FaceDetector:
         passed = scores > self.thresholds[1]
         boxes, scores, offsets, picture = (x[passed] for x in (boxes, scores, offsets, picture))
         kept = suppress(boxes, scores, picture, 0.7)
-        return _squares(_moved(boxes[kept], offsets[kept])), picture[kept]
+        return squares(_moved(boxes[kept], offsets[kept])), picture[kept]
 
     def _final(
         self, sums: SummedPictures, boxes: Tensor, picture: Tensor
@@ -289,29 +224,6 @@ def _parts_of_bounded_size(
         yield part
 
 
-def _tiles(
-    pictures: Sequence[int], size: tuple[int, int], pixels: int
-) -> Iterator[tuple[range, range, range]]:
-    """Pictures, rows and columns of one level of the pyramid that go through the PNet at once.
-
-    Neighbouring tiles overlap, so that every window lies in one of them.
-    """
-    border = _WINDOW - _STRIDE
-    height, width = (side - border for side in size)
-    columns = min(width, _TILE_COLUMNS)
-    rows = min(height, max(pixels // columns // _STRIDE * _STRIDE, _STRIDE))
-    count = max(1, pixels // ((rows + border) * (columns + border)))
-    for first in range(pictures[0], pictures[-1] + 1, count):
-        some = range(first, min(first + count, pictures[-1] + 1))
-        for top in range(0, height, rows):
-            for left in range(0, width, columns):
-                yield (
-                    some,
-                    range(top, min(top + rows, height) + border),
-                    range(left, min(left + columns, width) + border),
-                )
-
-
 def _inside(boxes: Tensor, picture: Tensor, sums: SummedPictures) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes that have pixels in their picture, their pictures, and these pixels, int64 [K, 4].
 
@@ -328,11 +240,3 @@ def _moved(boxes: Tensor, offsets: Tensor) -> Tensor:
     """Boxes with corrections in sides of the box."""
     size = boxes[:, 2:] - boxes[:, :2] + 1
     return boxes + offsets * size.repeat(1, 2)
-
-
-def _squares(boxes: Tensor) -> Tensor:
-    """Squares around the middle of boxes, as long as their longer side."""
-    size = boxes[:, 2:] - boxes[:, :2]
-    side = size.amax(1, keepdim=True)
-    first = boxes[:, :2] + size * 0.5 - side * 0.5
-    return torch.cat((first, first + side), 1)

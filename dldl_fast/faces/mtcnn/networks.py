@@ -11,8 +11,8 @@ class PNet(nn.Module):
     """Looks for faces of about 12 pixels everywhere in a picture: a window at every second pixel.
 
     Shape:
-        images [N, 3, H, W] in [-1, 1], H and W >= 11, to scores [N, h, w] and features
-        [N, h, w, 32], with h = (H - 1) // 2 - 4 and w likewise. The window of a cell begins at
+        images [N, 3, H, W] in [-1, 1], H and W >= 11, to scores [N, h, w] and offsets
+        [N, h, w, 4], with h = (H - 1) // 2 - 4 and w likewise. The window of a cell begins at
         twice its row and column.
 
     Source:
@@ -20,11 +20,10 @@ class PNet(nn.Module):
         Networks, IEEE SPL 2016, Fig. 2; layers and weights as in facenet-pytorch 2.6.0.
 
     Example:
-        >>> network = PNet()
-        >>> sum(p.numel() for p in network.parameters())
+        >>> sum(p.numel() for p in PNet().parameters())
         6632
-        >>> scores, features = network(torch.zeros(1, 3, 12, 19))
-        >>> scores.shape, network.offsets(features).shape
+        >>> scores, offsets = PNet()(torch.zeros(1, 3, 12, 19))
+        >>> scores.shape, offsets.shape
         (torch.Size([1, 1, 5]), torch.Size([1, 1, 5, 4]))
     """
 
@@ -32,6 +31,7 @@ class PNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 10, 3)
         self.prelu1 = nn.PReLU(10)
+        self.pool1 = nn.MaxPool2d(2, 2, ceil_mode=True)
         self.conv2 = nn.Conv2d(10, 16, 3)
         self.prelu2 = nn.PReLU(16)
         self.conv3 = nn.Conv2d(16, 32, 3)
@@ -40,41 +40,67 @@ class PNet(nn.Module):
         self.conv4_2 = nn.Conv2d(32, 4, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability of a face in every window, and what `offsets` are computed from."""
-        maps = self.prelu2(self.conv2(self._conv1_and_pool(images)))
-        features = self.prelu3(self.conv3(maps)).permute(0, 2, 3, 1)
+        """Probability of a face in every window, and corrections of its box in sides of it."""
+        maps = self.pool1(self.prelu1(self.conv1(images)))
+        maps = self.prelu3(self.conv3(self.prelu2(self.conv2(maps))))
+        return self.conv4_1(maps).softmax(1)[:, 1], self.conv4_2(maps).permute(0, 2, 3, 1)
+
+
+class PNetScan:
+    """A PNet with its weights prepared for pictures in which few windows are faces.
+
+    The scores are those of the network, up to rounding, in less than half of the time; offsets are
+    computed of the windows that are asked for. Changes of the network's weights come too late.
+
+    Example:
+        >>> network = PNet().requires_grad_(False)
+        >>> images = torch.rand(1, 3, 14, 15)
+        >>> scores, features = PNetScan(network)(images)
+        >>> torch.allclose(scores, network(images)[0], atol=1e-6)
+        True
+    """
+
+    def __init__(self, network: PNet) -> None:
+        self._network = network
+        first = network.conv1
+        assert first.bias is not None and network.conv4_1.bias is not None
+        # The four values that pooling chooses from are computed as channels, from weights shifted
+        # by no or one row and column: channels that lie side by side have a fast maximum.
+        shifts = [(row, column) for row in (0, 1) for column in (0, 1)]
+        weight = torch.cat([F.pad(first.weight, (c, 1 - c, r, 1 - r)) for r, c in shifts])
+        self._weight = weight.contiguous(memory_format=torch.channels_last)
+        self._bias = first.bias.repeat(4)
+        self._slope = network.prelu1.weight.repeat(4)
         # The softmax of two values is the sigmoid of their difference.
-        weight, bias = self.conv4_1.weight[:, :, 0, 0], self.conv4_1.bias
-        assert bias is not None
-        return torch.sigmoid(features @ (weight[1] - weight[0]) + (bias[1] - bias[0])), features
+        weight, bias = network.conv4_1.weight[:, :, 0, 0], network.conv4_1.bias
+        self._score_weight, self._score_bias = weight[1] - weight[0], bias[1] - bias[0]
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [N, h, w], and what `offsets` are computed from, [N, h, w, 32]."""
+        network = self._network
+        maps = network.prelu2(network.conv2(self._first_maps(images)))
+        features = network.prelu3(network.conv3(maps)).permute(0, 2, 3, 1)
+        return (features @ self._score_weight).add_(self._score_bias).sigmoid_(), features
 
     def offsets(self, features: Tensor) -> Tensor:
-        """Corrections [..., 4] of windows with features [..., 32], in sides of the window."""
-        return F.linear(features, self.conv4_2.weight[:, :, 0, 0], self.conv4_2.bias)
+        """Corrections [K, 4] of windows with features [K, 32]."""
+        last = self._network.conv4_2
+        return F.linear(features, last.weight[:, :, 0, 0], last.bias)
 
-    def _conv1_and_pool(self, images: Tensor) -> Tensor:
-        """Convolution, PReLU and pooling of 2 x 2 in a third of the time of three layers.
-
-        The four values that one is chosen from are computed as channels, from weights shifted by
-        no or one row and column: channels that lie side by side have a fast maximum.
-        """
-        conv, slope = self.conv1, self.prelu1.weight
-        assert conv.bias is not None
-        shifts = [(row, column) for row in (0, 1) for column in (0, 1)]
-        weight = torch.cat([F.pad(conv.weight, (c, 1 - c, r, 1 - r)) for r, c in shifts])
+    def _first_maps(self, images: Tensor) -> Tensor:
+        """Convolution, PReLU and pooling."""
         odd_rows, odd_columns = images.shape[2] % 2, images.shape[3] % 2
         if odd_rows or odd_columns:
             images = F.pad(images, (0, odd_columns, 0, odd_rows))
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        maps = F.conv2d(images, weight, conv.bias.repeat(4), stride=2)
-        maps = F.prelu(maps, slope.repeat(4)).permute(0, 2, 3, 1)
+        maps = F.conv2d(images, self._weight, self._bias, stride=2)
+        maps = F.prelu(maps, self._slope).permute(0, 2, 3, 1)
         # The last window of an odd size has one row or column; the padding must not be chosen.
-        groups = maps.unflatten(3, (2, 2, len(slope)))
+        windows = maps.unflatten(3, (2, 2, -1))
         if odd_rows:
-            groups[:, -1, :, 1] = groups[:, -1, :, 0]
+            windows[:, -1, :, 1] = windows[:, -1, :, 0]
         if odd_columns:
-            groups[:, :, -1, :, 1] = groups[:, :, -1, :, 0]
-        for half in (2 * len(slope), len(slope)):
+            windows[:, :, -1, :, 1] = windows[:, :, -1, :, 0]
+        for half in (2 * 10, 10):
             maps = torch.maximum(maps[..., :half], maps[..., half:])
         return maps.permute(0, 3, 1, 2)
 

@@ -33,7 +33,8 @@ class SummedPictures:
         device: where to compute.
 
     Attributes:
-        sizes: int64 [N, 2], height and width of every picture.
+        shapes: height and width of every picture.
+        sizes: the same as a tensor, int64 [N, 2].
     """
 
     def __init__(self, pictures: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
@@ -47,7 +48,7 @@ class SummedPictures:
         # Where each begins: on the device for crops, here for the rest.
         self._begins = (end - room).tolist()
         self._begin = (end - room).to(device)
-        self._shapes = sizes.tolist()
+        self.shapes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
         self.sizes = sizes.to(device)
 
     def scaled(self, pictures: range, size: tuple[int, int], rows: range, columns: range) -> Tensor:
@@ -62,7 +63,7 @@ class SummedPictures:
         Returns:
             float32 [len(pictures), 3, len(rows), len(columns)], channels last, values in [-1, 1].
         """
-        height, width = self._shapes[pictures[0]]
+        height, width = self.shapes[pictures[0]]
         shape = (len(pictures), height + 1, width + 1)
         begin = self._begins[pictures[0]]
         sums = self._sums[begin : begin + math.prod(shape)].view(shape)
