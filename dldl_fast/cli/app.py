@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from dldl_fast.cli.align import align
+from dldl_fast.cli.evaluate import evaluate
+from dldl_fast.cli.export import export
+from dldl_fast.cli.predict import predict
 from dldl_fast.cli.pretrain import pretrain
 from dldl_fast.cli.weights import weights
 
@@ -498,3 +501,6 @@ def compare(
 app.command()(align)
 app.command()(pretrain)
 app.command()(weights)
+app.command()(predict)
+app.command()(evaluate)
+app.command()(export)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,11 +130,13 @@ def read_image(path: Path, size: int, *, grey: bool = False) -> NDArray[np.uint8
     return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(images: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
     """What the network takes: three channels with mean 0 and variance 1 over typical faces.
 
     Args:
         images: [N, C, H, W] in [0, 1], C = 1 (repeated) or 3.
+        mean: of red, green and blue over typical faces, in [0, 1].
+        std: standard deviation of the same.
 
     Returns:
         float32 [N, 3, H, W], channels last.
@@ -142,6 +145,6 @@ def normalise(images: Tensor) -> Tensor:
         >>> normalise(torch.zeros(1, 1, 2, 2))[0, :, 0, 0]
         tensor([-2.2124, -1.9249, -1.7283])
     """
-    mean = images.new_tensor(MEAN).reshape(3, 1, 1)
-    std = images.new_tensor(STD).reshape(3, 1, 1)
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    centre = images.new_tensor(mean).reshape(3, 1, 1)
+    scale = images.new_tensor(std).reshape(3, 1, 1)
+    return ((images - centre) / scale).contiguous(memory_format=torch.channels_last)

@@ -59,6 +59,12 @@ def local_folder(path: Path | str, **options: Any) -> Path:
     folder = Path(path)
     if folder.is_dir():
         return folder
+    if folder.exists():
+        raise CheckpointError(
+            f"{path}: a file; expected the folder that save_pretrained wrote, with {WEIGHTS_NAME} "
+            f"and {CONFIG_NAME}. Files of pickled weights are never unpickled; "
+            "dldl_fast.models.importers reads those of known programs"
+        )
     if isinstance(path, Path) or not _REPOSITORY.fullmatch(path):
         raise CheckpointError(f"{path}: no such folder, and not the name of a repository")
     try:

@@ -1,0 +1,163 @@
+"""The command `dldl-fast predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from dldl_fast.cli.common import OptionError, progress_bar, reported
+from dldl_fast.cli.estimator import load_estimator
+
+if TYPE_CHECKING:
+    from dldl_fast.prediction.job import JobSummary
+
+
+def predict(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A photo, a folder (with all folders below), or a CSV file with a column path.",
+            metavar="PHOTO|FOLDER|CSV",
+        ),
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(help="Folder with model.safetensors and config.json, as train writes it."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="File for the rows: .csv or .jsonl.", dir_okay=False)
+    ] = Path("predictions.csv"),
+    distribution: Annotated[
+        bool, typer.Option("--distribution", help="Write the whole distributions as well.")
+    ] = False,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for pictures with box, value and distribution drawn in.", file_okay=False
+        ),
+    ] = None,
+    no_face: Annotated[
+        Literal["whole", "skip", "error"],
+        typer.Option(help="Where no face is found: take the whole photo, skip it, or an error."),
+    ] = "whole",
+    several: Annotated[
+        Literal["largest", "all"], typer.Option(help="Which of several faces.")
+    ] = "largest",
+    align: Annotated[
+        bool,
+        typer.Option("--align/--no-align", help="Find faces; not for photos aligned already."),
+    ] = True,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Average over the mirror image. Default: unless the label may have a side.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces that the model sees at once.")] = 32,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Threads that read photos and find faces.")
+    ] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the weights of the face detector. Default: what dldl-fast weights "
+            "mtcnn has fetched.",
+            file_okay=False,
+        ),
+    ] = None,
+    allow_outside: Annotated[
+        bool,
+        typer.Option(
+            "--allow-outside", help="Let a table or links name photos outside of their folder."
+        ),
+    ] = False,
+) -> None:
+    """Predict value, standard deviation and quantiles for the faces in photos.
+
+    Writes a row per face as soon as it is there; a photo that cannot be used gets a row that says
+    why. After Ctrl-C (exit status 130) the same command goes on where it was. Exit status 1 if no
+    photo could be used. What such predictions must not be used for: docs/ethics.md.
+    """
+    from dldl_fast.data.base import DataError
+    from dldl_fast.models import CheckpointError
+    from dldl_fast.prediction.job import run_job
+    from dldl_fast.prediction.sources import photos
+    from dldl_fast.prediction.table import check_format
+
+    with reported(OptionError, DataError, CheckpointError):
+        try:
+            check_format(out)
+        except ValueError as error:
+            raise OptionError(f"--out {error}") from error
+        if annotate is not None and annotate.resolve().is_relative_to(source.resolve()):
+            raise OptionError(
+                f"--annotate {annotate} is below {source}, so that its pictures would be taken for "
+                "photos; choose another folder"
+            )
+        total = sum(1 for _ in photos(source))
+        if total == 0:
+            raise DataError(f"{source}: holds no photos")
+        estimator = load_estimator(
+            model,
+            weights=weights,
+            align=align,
+            no_face=no_face,
+            several=several,
+            flip=flip,
+            device=device,
+        )
+        console = Console()
+        with progress_bar(console) as progress:
+            task = progress.add_task("predicting", total=total, loss="")
+            summary = run_job(
+                estimator,
+                source,
+                out,
+                settings={
+                    "source": str(source.resolve()),
+                    "model": estimator.digest(),
+                    "distribution": distribution,
+                    "align": align,
+                    "no_face": no_face,
+                    "several": several,
+                    "flip": flip,
+                    "allow_outside": allow_outside,
+                },
+                distribution=distribution,
+                annotate=annotate,
+                batch_size=batch_size,
+                workers=workers,
+                allow_outside=allow_outside,
+                progress=lambda: progress.advance(task),
+            )
+        _print_summary(console, summary, out, estimator.spec.unit)
+        if summary.statuses["error"] == summary.statuses.total() > 0:
+            raise typer.Exit(1)
+
+
+def _print_summary(console: Console, summary: JobSummary, out: Path, unit: str) -> None:
+    counts = {
+        "with a face": summary.statuses["face"],
+        "taken whole": summary.statuses["whole"],
+        "skipped": summary.statuses["skipped"],
+        "not usable": summary.statuses["error"],
+        "done before": summary.done_before,
+    }
+    listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    total = summary.statuses.total() + summary.done_before
+    console.print(f"{total} photos: {listed}", highlight=False)
+    for reason in summary.reasons:
+        console.print(f"  {escape(reason)}", highlight=False)
+    more = summary.statuses["skipped"] + summary.statuses["error"] - len(summary.reasons)
+    if more > 0:
+        console.print(f"  and {more} more, see the column reason", highlight=False)
+    console.print(
+        f"{summary.faces} predictions in {escape(unit)}: {escape(str(out))}", highlight=False
+    )

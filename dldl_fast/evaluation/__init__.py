@@ -1,0 +1,34 @@
+"""What predictions are worth: all metrics, also per group of labels or of people."""
+
+from dldl_fast.evaluation.gap import Gap, largest_gap
+from dldl_fast.evaluation.report import (
+    GroupRow,
+    Report,
+    evaluated_rows,
+    make_report,
+    require_group_columns,
+    write_report,
+)
+from dldl_fast.evaluation.scores import (
+    RowPrediction,
+    Scores,
+    file_predictions,
+    gather,
+    model_predictions,
+)
+
+__all__ = [
+    "Gap",
+    "GroupRow",
+    "Report",
+    "RowPrediction",
+    "Scores",
+    "evaluated_rows",
+    "file_predictions",
+    "gather",
+    "largest_gap",
+    "make_report",
+    "model_predictions",
+    "require_group_columns",
+    "write_report",
+]
