@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
@@ -15,7 +16,15 @@ from torch import Tensor
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.images import as_rgb, normalise, open_picture
-from dldl_fast.faces import Crop, FaceDetector, NoFace, Several, crops_of
+from dldl_fast.faces import (
+    Crop,
+    Face,
+    FaceDetector,
+    NoFace,
+    NoFaceError,
+    Several,
+    crops_of,
+)
 from dldl_fast.models import LabelDistributionNet
 from dldl_fast.prediction.ordered import in_order
 from dldl_fast.prediction.result import PictureResult, Prediction, predictions_of
@@ -30,13 +39,18 @@ Picture: TypeAlias = Union["Photo", Path, str, "Image", NDArray[np.uint8]]
 """A file, an open picture, or RGB pixels [H, W, 3], upright."""
 
 
+# Pictures that the detector works on together: of small ones it finds the faces in 2/3 of the time.
+_TOGETHER = 8
+_OPEN_BYTES = 100_000_000
+
+
 class _Prepared(NamedTuple):
     """A picture whose faces are cut out."""
 
     name: str
     crops: list[Crop]
     status: str
-    reason: str
+    reason: str = ""
 
 
 class AgeEstimator:
@@ -168,9 +182,10 @@ class AgeEstimator:
     ) -> Iterator[PictureResult]:
         """Predictions for any number of pictures, in their order.
 
-        Pictures are taken one by one as they are needed, and given up once their faces are cut
-        out: no more than ``workers`` plus two are in memory. One that cannot be used gives a result
-        that says why, and the others go on.
+        Pictures are taken as they are needed, in groups of up to 8 that the detector works on
+        together, and given up once their faces are cut out: at most ``workers`` + 2 groups are
+        alive, and of each no more than 100 MB of pixels and one picture are decoded at once. A
+        picture that cannot be used gives a result that says why, and the others go on.
 
         Args:
             images: files or pictures; a generator will do.
@@ -182,8 +197,10 @@ class AgeEstimator:
                 f"batch_size must be >= 1 and workers >= 0, got {batch_size} and {workers}"
             )
         waiting: list[_Prepared] = []
-        for prepared in in_order(self._prepare, images, workers):
-            waiting.append(prepared)
+        stream = iter(images)
+        groups = iter(lambda: list(islice(stream, min(_TOGETHER, batch_size))), [])
+        for prepared in in_order(self._prepare, groups, workers):
+            waiting += prepared
             # Pictures without a face count as well, or their results would wait for ever.
             if sum(max(1, len(one.crops)) for one in waiting) >= batch_size:
                 yield from self._results(waiting, batch_size)
@@ -198,20 +215,43 @@ class AgeEstimator:
             found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
-    def _prepare(self, image: Picture) -> _Prepared:
-        name = image.name if isinstance(image, Photo) else ""
-        if isinstance(image, str | Path):
-            name = str(image)
-        try:
-            pixels = _pixels(image)
-            faces = [] if self._detector is None else self._detector([pixels])[0]
-            no_face = "whole" if self._detector is None else self._no_face
-            crops = crops_of(pixels, faces, no_face=no_face, several=self._several, size=self.size)
-        except DataError as error:
-            return _Prepared(name, [], "error", str(error))
-        if not crops:
-            return _Prepared(name, [], "skipped", "no face found")
-        return _Prepared(name, crops, "whole" if crops[0].face is None else "face", "")
+    def _prepare(self, images: Sequence[Picture]) -> list[_Prepared]:
+        prepared: list[_Prepared] = []
+        opened: list[tuple[str, NDArray[np.uint8]]] = []
+        for image in images:
+            name = image.name if isinstance(image, Photo) else ""
+            if isinstance(image, str | Path):
+                name = str(image)
+            try:
+                opened.append((name, _pixels(image)))
+            except DataError as error:
+                prepared += self._cut(opened)
+                prepared.append(_Prepared(name, [], "error", str(error)))
+                opened = []
+            if sum(pixels.size for _, pixels in opened) > _OPEN_BYTES:
+                prepared += self._cut(opened)
+                opened = []
+        return prepared + self._cut(opened)
+
+    def _cut(self, pictures: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[_Prepared]:
+        found: list[list[Face]] = [[] for _ in pictures]
+        no_face: NoFace = "whole"
+        if self._detector is not None:
+            found, no_face = self._detector([pixels for _, pixels in pictures]), self._no_face
+        prepared = []
+        for (name, pixels), faces in zip(pictures, found, strict=True):
+            try:
+                crops = crops_of(
+                    pixels, faces, no_face=no_face, several=self._several, size=self.size
+                )
+            except NoFaceError as error:
+                prepared.append(_Prepared(name, [], "error", str(error)))
+                continue
+            if not crops:
+                prepared.append(_Prepared(name, [], "skipped", "no face found"))
+                continue
+            prepared.append(_Prepared(name, crops, "face" if faces else "whole"))
+        return prepared
 
     def _results(self, prepared: list[_Prepared], batch_size: int) -> Iterator[PictureResult]:
         crops = [crop for one in prepared for crop in one.crops]

@@ -197,15 +197,15 @@ def test_few_pictures_are_in_memory_at_any_time(model, workers):
 
     def stream():
         nonlocal most
-        for number in range(60):
+        for number in range(100):
             pixels = picture(number, 40, 40).view(Pixels)
             alive.add(number)
             weakref.finalize(pixels, alive.discard, number)
             most = max(most, len(alive))
             yield pixels
 
-    assert sum(1 for _ in estimator.predict_many(stream(), batch_size=8, workers=workers)) == 60
-    assert most <= workers + 2
+    assert sum(1 for _ in estimator.predict_many(stream(), batch_size=8, workers=workers)) == 100
+    assert most <= 8 * (workers + 2)
 
 
 def test_results_come_while_pictures_are_still_to_be_read(model):
@@ -222,7 +222,7 @@ def test_results_come_while_pictures_are_still_to_be_read(model):
     for _ in range(10):
         next(results)
     results.close()
-    assert taken <= 12 + 2
+    assert taken <= 12 + 2 * 4
 
 
 def test_an_unknown_configuration_is_refused(model):
