@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -171,13 +170,17 @@ class _Store(NamedTuple):
     def row_bytes(self) -> int:
         return 3 * self.size**2
 
+    def _sizes(self) -> dict[str, int]:
+        count = len(self.files)
+        return {"rows": count * 24, "pixels": count * self.row_bytes}
+
     def images(self) -> Tensor:
         count = len(self.files)
         # Not shared: a stray write must not reach the file.
         pixels = torch.from_file(
             str(self.folder / "pixels"),
             shared=False,
-            size=count * self.row_bytes,
+            size=self._sizes()["pixels"],
             dtype=torch.uint8,
         )
         return pixels.reshape(count, 3, self.size, self.size)
@@ -199,14 +202,15 @@ class _Store(NamedTuple):
 
     def _records(self) -> NDArray[np.int64]:
         """Contents of ``rows``; zeros if it, or ``pixels``, is not a whole file."""
-        sizes = {"rows": len(self.files) * 24, "pixels": len(self.files) * self.row_bytes}
-        if any(_size(self.folder / name) != size for name, size in sizes.items()):
+        if any(_size(self.folder / name) != size for name, size in self._sizes().items()):
             return np.zeros((len(self.files), 3), dtype=np.int64)
         return np.fromfile(self.folder / "rows", dtype=np.int64).reshape(-1, 3)
 
     @contextmanager
     def locked(self, progress: Progress | None) -> Iterator[None]:
         """Wait for other processes that decode these pictures, and keep further ones out."""
+        import fcntl  # POSIX only, and needed for the cache only
+
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("ab") as file:
             while True:
@@ -264,14 +268,9 @@ class _Store(NamedTuple):
         return errors
 
     def _make_files(self) -> None:
-        """Files of the right sizes, full of zeros where there were none."""
-        sizes = {"rows": len(self.files) * 24, "pixels": len(self.files) * self.row_bytes}
-        if all(_size(self.folder / name) == size for name, size in sizes.items()):
-            return
-        for name, size in sizes.items():
-            # New files, as another process may have mapped the old ones.
-            (self.folder / name).unlink(missing_ok=True)
-            with (self.folder / name).open("xb") as file:
+        """Files of the right sizes; stamps and checksums tell what in them is finished."""
+        for name, size in self._sizes().items():
+            with (self.folder / name).open("ab") as file:
                 file.truncate(size)
 
 

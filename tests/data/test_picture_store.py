@@ -161,7 +161,7 @@ def test_damaged_files_are_made_anew(photos, cache, decoded, name, change):
     if change == "gone":
         path.unlink()
     else:
-        # As another file, since a mapped one that shrinks ends the process.
+        # As another file, since reading what a mapped one has lost ends the process.
         data = path.read_bytes()
         path.unlink()
         path.write_bytes(data[:-1] if change == "shorter" else data + b"\0")
@@ -330,6 +330,14 @@ def test_of_many_bad_pictures_ten_are_named_and_the_good_ones_kept(photos, cache
     with pytest.raises(DataError, match=rf"^{photos / names()[16]}: not a readable picture"):
         load(photos, cache)
     assert decoded == [Path(name).name for name in names()[5:17]]
+
+
+def test_an_empty_file_is_not_taken_for_a_finished_picture(photos, cache):
+    (photos / "0.png").write_bytes(b"")
+    os.utime(photos / "0.png", ns=(0, 0))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"0\.png: not a readable picture"):
+            load(photos, cache)
 
 
 def test_no_pictures(photos, cache):
