@@ -253,7 +253,7 @@ class _Store(NamedTuple):
                 if isinstance(decoded, str):
                     errors[row] = decoded
                 else:
-                    data = decoded.numpy().tobytes()
+                    data = decoded.numpy().data
                     pixels.seek(row * self.row_bytes)
                     pixels.write(data)
                     pixels.flush()

@@ -33,11 +33,16 @@ def loader(
         dataset,
         batch_size=None,
         sampler=sampler,
+        collate_fn=_as_it_is,
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         persistent_workers=keep and workers > 0,
         pin_memory=pin,
     )
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 @contextmanager
