@@ -103,7 +103,7 @@ def model_predictions(
 def file_predictions(path: Path, table: FaceTable) -> Iterator[RowPrediction]:
     """Predictions for the pictures of a table from a file, see `read_predictions`.
 
-    Of several faces in a picture the first counts; pictures that the table does not name are left
+    Of several rows of a picture the first counts, its largest face; pictures that the table does not name are left
     alone.
 
     Raises:
@@ -113,8 +113,6 @@ def file_predictions(path: Path, table: FaceTable) -> Iterator[RowPrediction]:
     for row, name in enumerate(table.paths):
         rows.setdefault(PurePosixPath(name), []).append(row)
     for found in read_predictions(path):
-        if found.face not in (None, 0):
-            continue
         for row in rows.pop(PurePosixPath(found.name), []):
             yield RowPrediction(
                 row,

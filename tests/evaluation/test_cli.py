@@ -137,7 +137,7 @@ def test_values_of_another_program(tmp_path):
     for name in "abc":
         Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
     (folder / "labels.csv").write_text("path,label\na.png,30\nb.png,41\nc.png,52\n")
-    (tmp_path / "p.csv").write_text("path,value\n./b.png,40\na.png,33\nother.png,1\n")
+    (tmp_path / "p.csv").write_text("path,value\n./b.png,40\na.png,33\na.png,99\nother.png,1\n")
     result = invoke("evaluate", folder, "--predictions", tmp_path / "p.csv")
     assert result.exit_code == 0, result.output
     found = report(tmp_path / "runs" / "evaluate-ages")

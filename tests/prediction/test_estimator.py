@@ -11,6 +11,7 @@ from dldl_fast.data import DataError
 from dldl_fast.faces import align_face
 from dldl_fast.models import CheckpointError, TinyAgeNet
 from dldl_fast.prediction import AgeEstimator
+from dldl_fast.prediction.result import predictions_of
 from tests.prediction.conftest import MEAN, SIZE, STD, FakeDetector, face, picture
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
@@ -39,6 +40,15 @@ def quantile(p: np.ndarray, level: float) -> float:
         if total >= level:
             return float(label)
     raise AssertionError
+
+
+def test_quantiles_of_a_wide_distribution():
+    labels = torch.arange(1.0, 101.0, dtype=torch.float64)
+    p = torch.full((1, 100), 0.01, dtype=torch.float64)
+    p[0, 99] += p[0, 0].item()
+    p[0, 0] = 0
+    (prediction,) = predictions_of(p, labels, [None])
+    assert (prediction.q05, prediction.q50, prediction.q95) == (6.0, 51.0, 96.0)
 
 
 @pytest.mark.parametrize("flip", [False, True])
