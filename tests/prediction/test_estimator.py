@@ -184,7 +184,7 @@ def test_results_are_in_order_and_do_not_depend_on_the_batches(
     pixels = [picture(seed) // (1 + 3 * (seed % 5 == 0)) for seed in range(1, 12)]
     pictures = [*pixels[:4], tmp_path / "bad.jpg", *pixels[4:]]
     results = list(estimator.predict_many(pictures, batch_size=batch_size, workers=workers))
-    statuses = ["skipped" if (one.mean() <= 100) else "face" for one in pixels]
+    statuses = ["skipped" if (one.mean() <= 100) else "aligned" for one in pixels]
     assert [result.status for result in results] == [*statuses[:4], "error", *statuses[4:]]
     assert "skipped" in statuses
     assert results[4].name == str(tmp_path / "bad.jpg")
