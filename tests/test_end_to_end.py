@@ -17,9 +17,10 @@ import torch
 from dldl_fast import DLDLv2Loss
 from dldl_fast.data.base import MissingExtraError, package_folder
 from dldl_fast.data.head_roll import load_head_roll
+from dldl_fast.data.photos import photos
 from dldl_fast.labels import label_grid
 from dldl_fast.models import CheckpointError
-from dldl_fast.prediction import AgeEstimator, photos
+from dldl_fast.prediction import AgeEstimator
 from dldl_fast.training import TrainSettings, run_training
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")

@@ -66,6 +66,22 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Instead: the rows that train --protocol holds out for the test."),
+    ] = None,
+    fold: Annotated[int, typer.Option(min=0, help="Of a protocol with several.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of a random protocol: that of train.")] = 0,
+    test_fraction: Annotated[
+        float, typer.Option(help="Share that a random protocol holds out.")
+    ] = 0.2,
+    aligned: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that dldl-fast align wrote: its crops stand for the pictures of the data.",
+            file_okay=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -114,18 +130,22 @@ def evaluate(
     from dldl_fast.data.label_spec import AGES
     from dldl_fast.data.sets import open_source
     from dldl_fast.evaluation import (
-        evaluated_rows,
         file_predictions,
         gather,
         make_report,
         model_predictions,
         require_group_columns,
+        rows_of_protocol,
+        rows_of_split,
         write_report,
     )
+    from dldl_fast.faces.manifest import aligned_table
     from dldl_fast.models import CheckpointError, LabelDistributionNet
     from dldl_fast.prediction.settings import label_spec
 
     with reported(OptionError, DataError, CheckpointError):
+        if protocol is not None and split is not None:
+            raise OptionError("give either --protocol or --split")
         spec = AGES
         predicted: Callable[[FaceTable], Iterator[RowPrediction]]
         if predictions is not None:
@@ -135,7 +155,12 @@ def evaluate(
                 spec = label_spec(network.config, network.labels)
         elif model is not None:
             estimator = load_estimator(
-                model, weights=weights, align=align, no_face=no_face, flip=flip, device=device
+                model,
+                weights=weights,
+                align=align and aligned is None,
+                no_face=no_face,
+                flip=flip,
+                device=device,
             )
             spec = estimator.spec
             predicted = partial(
@@ -148,13 +173,25 @@ def evaluate(
         else:
             raise OptionError("give --model, or --predictions with a file that predict wrote")
         table = open_source(data, spec=spec, allow_outside=allow_outside)
-        table = evaluated_rows(table, split)
+        if aligned is not None:
+            table = aligned_table(table, aligned)
+        if protocol is None:
+            table, words = rows_of_split(table, split)
+        else:
+            try:
+                table, words = rows_of_protocol(
+                    table, protocol, fold=fold, seed=seed, fraction=test_fraction
+                )
+            except DataError:
+                raise
+            except ValueError as error:
+                raise OptionError(str(error)) from error
         require_group_columns(table, group_column or ())
         console = Console()
         with progress_bar(console) as progress:
             task = progress.add_task("predicting", total=len(table), loss="")
             scores = gather(table, progress.track(predicted(table), task_id=task))
-        report = make_report(table, scores, group_column or ())
+        report = make_report(table, scores, group_column or (), rows=words)
         folder = out if out is not None else Path("runs") / file_name(f"evaluate-{table.name}")
         write_report(report, folder, command=shlex.join(["dldl-fast", *sys.argv[1:]]))
         _print(console, report)
@@ -164,7 +201,8 @@ def evaluate(
 def _print(console: Console, report: Report) -> None:
     left_out = f", {report.left_out} left out" if report.left_out else ""
     console.print(
-        f"[bold]{escape(report.data)}[/]: {report.count} rows{left_out}; {escape(report.unit)}",
+        f"[bold]{escape(report.data)}[/]: {report.count} rows ({report.rows}){left_out}; "
+        f"{escape(report.unit)}",
         highlight=False,
     )
     for reason in report.reasons:

@@ -86,9 +86,9 @@ def predict(
     photo could be used. What such predictions must not be used for: docs/ethics.md.
     """
     from dldl_fast.data.base import DataError
+    from dldl_fast.data.photos import photos
     from dldl_fast.models import CheckpointError
     from dldl_fast.prediction.job import run_job
-    from dldl_fast.prediction.sources import photos
     from dldl_fast.prediction.table import check_format
 
     with reported(OptionError, DataError, CheckpointError):
@@ -96,12 +96,7 @@ def predict(
             check_format(out)
         except ValueError as error:
             raise OptionError(f"--out {error}") from error
-        if annotate is not None and annotate.resolve().is_relative_to(source.resolve()):
-            raise OptionError(
-                f"--annotate {annotate} is below {source}, so that its pictures would be taken for "
-                "photos; choose another folder"
-            )
-        total = sum(1 for _ in photos(source))
+        total = sum(1 for _ in photos(source, leave_out=annotate))
         if total == 0:
             raise DataError(f"{source}: holds no photos")
         estimator = load_estimator(
@@ -144,7 +139,7 @@ def predict(
 
 def _print_summary(console: Console, summary: JobSummary, out: Path, unit: str) -> None:
     counts = {
-        "with a face": summary.statuses["face"],
+        "with a face": summary.statuses["aligned"],
         "taken whole": summary.statuses["whole"],
         "skipped": summary.statuses["skipped"],
         "not usable": summary.statuses["error"],

@@ -4,11 +4,11 @@ from dldl_fast.evaluation.gap import Gap, largest_gap
 from dldl_fast.evaluation.report import (
     GroupRow,
     Report,
-    evaluated_rows,
     make_report,
     require_group_columns,
     write_report,
 )
+from dldl_fast.evaluation.rows import rows_of_protocol, rows_of_split
 from dldl_fast.evaluation.scores import (
     RowPrediction,
     Scores,
@@ -23,12 +23,13 @@ __all__ = [
     "Report",
     "RowPrediction",
     "Scores",
-    "evaluated_rows",
     "file_predictions",
     "gather",
     "largest_gap",
     "make_report",
     "model_predictions",
     "require_group_columns",
+    "rows_of_protocol",
+    "rows_of_split",
     "write_report",
 ]

@@ -61,6 +61,7 @@ class Report:
 
     Attributes:
         data: name of the data.
+        rows: which of them were evaluated.
         unit: of the labels, in the plural.
         count: number of rows with a prediction.
         left_out: number of rows without one.
@@ -71,6 +72,7 @@ class Report:
     """
 
     data: str
+    rows: str
     unit: str
     count: int
     left_out: int
@@ -78,28 +80,6 @@ class Report:
     metrics: dict[str, float | None]
     groups: dict[str, list[GroupRow]]
     gaps: dict[str, Gap | None]
-
-
-def evaluated_rows(table: FaceTable, split: str | None) -> FaceTable:
-    """The rows of a part of the data.
-
-    Args:
-        table: all rows.
-        split: one of ``SPLITS``, ``"all"``, or None: the test part where there is one, else all.
-
-    Raises:
-        DataError: if the data have no such part.
-    """
-    if split == "all" or (split is None and "test" not in (table.split or ())):
-        return table
-    wanted = split or "test"
-    mask = torch.tensor([part == wanted for part in table.split or ()], dtype=torch.bool)
-    if not bool(mask.any()):
-        raise DataError(
-            f"{table.name}: no row is of the part {wanted!r}; the data have "
-            f"{', '.join(sorted(set(table.split or ()))) or 'no parts'}"
-        )
-    return table.rows(mask)
 
 
 def require_group_columns(table: FaceTable, names: Sequence[str]) -> None:
@@ -110,13 +90,16 @@ def require_group_columns(table: FaceTable, names: Sequence[str]) -> None:
             raise DataError(f"{table.name}: no group column {name!r}; there are: {known}")
 
 
-def make_report(table: FaceTable, scores: Scores, group_columns: Sequence[str] = ()) -> Report:
+def make_report(
+    table: FaceTable, scores: Scores, group_columns: Sequence[str] = (), *, rows: str = "all rows"
+) -> Report:
     """Metrics over all rows that have a prediction, and tables of errors per group.
 
     Args:
         table: the true values.
         scores: the predictions.
         group_columns: of the table's groups.
+        rows: which rows of the data the table holds, in words.
 
     Raises:
         DataError: if there is no prediction, or no such column.
@@ -137,6 +120,7 @@ def make_report(table: FaceTable, scores: Scores, group_columns: Sequence[str] =
         gaps[name] = largest_gap((value - kept.target).abs(), ids, names)
     return Report(
         data=table.name,
+        rows=rows,
         unit=table.spec.unit,
         count=len(kept),
         left_out=scores.left_out,

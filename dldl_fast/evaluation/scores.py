@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.face_table import FaceTable
+from dldl_fast.data.photos import Photo
 from dldl_fast.functional import label_distribution
 from dldl_fast.metrics.distributions import (
     CALIBRATION_LEVELS,
@@ -21,7 +22,6 @@ from dldl_fast.metrics.distributions import (
     emd_rows,
 )
 from dldl_fast.prediction.estimator import AgeEstimator
-from dldl_fast.prediction.sources import Photo
 from dldl_fast.prediction.table import read_predictions
 
 REASONS_KEPT = 5
@@ -103,8 +103,8 @@ def model_predictions(
 def file_predictions(path: Path, table: FaceTable) -> Iterator[RowPrediction]:
     """Predictions for the pictures of a table from a file, see `read_predictions`.
 
-    Of several faces in a picture the first counts; pictures that the table does not name are left
-    alone.
+    Of several rows of a picture the first counts, its largest face. Pictures that the table does
+    not name are left alone.
 
     Raises:
         DataError: naming the file and the row.
@@ -113,8 +113,6 @@ def file_predictions(path: Path, table: FaceTable) -> Iterator[RowPrediction]:
     for row, name in enumerate(table.paths):
         rows.setdefault(PurePosixPath(name), []).append(row)
     for found in read_predictions(path):
-        if found.face not in (None, 0):
-            continue
         for row in rows.pop(PurePosixPath(found.name), []):
             yield RowPrediction(
                 row,

@@ -21,17 +21,19 @@ MANIFEST_NAME = "manifest.csv"
 
 Status = Literal["aligned", "whole", "skipped"]
 
-_BOX = ("left", "top", "right", "bottom")
-_LANDMARKS = tuple(
+BOX = ("left", "top", "right", "bottom")
+LANDMARKS = tuple(
     f"{point}_{axis}"
     for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
     for axis in "xy"
 )
+"""Columns of a face, in every file that has faces."""
+
 COLUMNS = (
     *("source", "crop", "status", "reason", "face", "faces"),
-    *_BOX,
+    *BOX,
     "score",
-    *_LANDMARKS,
+    *LANDMARKS,
 )
 
 
@@ -59,7 +61,7 @@ class ManifestRow:
 
     def line(self) -> str:
         """The row as a line of the file."""
-        numbers = [""] * len((*_BOX, "score", *_LANDMARKS))
+        numbers = [""] * len((*BOX, "score", *LANDMARKS))
         if self.face is not None:
             landmarks = self.face.landmarks.reshape(-1).tolist()
             numbers = [f"{value:.3f}" for value in self.face.box]
@@ -157,8 +159,8 @@ def _row(line: bytes, where: str) -> ManifestRow:
         )
     face = None
     if status == "aligned":
-        left, top, right, bottom = (finite_number(fields[name], name, where) for name in _BOX)
-        points = [finite_number(fields[name], name, where) for name in _LANDMARKS]
+        left, top, right, bottom = (finite_number(fields[name], name, where) for name in BOX)
+        points = [finite_number(fields[name], name, where) for name in LANDMARKS]
         score = finite_number(fields["score"], "score", where)
         face = Face((left, top, right, bottom), torch.tensor(points).reshape(5, 2), score)
     return ManifestRow(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.images import as_rgb, normalise, open_picture
+from dldl_fast.data.photos import Photo
 from dldl_fast.faces import (
     Crop,
     Face,
@@ -26,10 +27,9 @@ from dldl_fast.faces import (
     crops_of,
 )
 from dldl_fast.models import LabelDistributionNet
-from dldl_fast.prediction.ordered import in_order
 from dldl_fast.prediction.result import PictureResult, Prediction, predictions_of
 from dldl_fast.prediction.settings import image_settings, label_spec, mirror_keeps_label
-from dldl_fast.prediction.sources import Photo
+from dldl_fast.threads import in_order
 from dldl_fast.training import TrainSettings
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class AgeEstimator:
             if not crops:
                 prepared.append(_Prepared(name, [], "skipped", "no face found"))
                 continue
-            prepared.append(_Prepared(name, crops, "face" if faces else "whole"))
+            prepared.append(_Prepared(name, crops, "aligned" if faces else "whole"))
         return prepared
 
     def _results(self, prepared: list[_Prepared], batch_size: int) -> Iterator[PictureResult]:

@@ -6,17 +6,18 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.images import open_picture
+from dldl_fast.data.photos import Photo, photos
 from dldl_fast.files import replace_file, write_json
 from dldl_fast.prediction.annotate import annotated
 from dldl_fast.prediction.estimator import AgeEstimator
 from dldl_fast.prediction.result import PictureResult
-from dldl_fast.prediction.sources import Photo, photos
 from dldl_fast.prediction.table import PredictionFile, read_predictions
 
 _REASONS_KEPT = 10
@@ -81,19 +82,21 @@ def run_job(
         DataError: if the source cannot be read, or ``out`` holds rows of other photos.
         OSError: if a file cannot be written.
     """
+    listed = partial(photos, source, allow_outside=allow_outside, leave_out=annotate)
     summary = JobSummary()
     unfinished = out.with_name(f".{out.name}.unfinished")
     goes_on = out.is_file() and _settings_in(unfinished) == settings
     if goes_on:
-        summary.done_before = _count_done(photos(source, allow_outside=allow_outside), out)
+        summary.done_before = _count_done(
+            photos(source, allow_outside=allow_outside, leave_out=annotate), out
+        )
         for _ in range(summary.done_before):
             progress()
     labels = estimator.labels if distribution else None
     with PredictionFile(out, labels, append=goes_on) as file:
         write_json(unfinished, settings)
         taken: deque[Photo] = deque()
-        all_photos = photos(source, allow_outside=allow_outside)
-        remaining = _remembered(islice(all_photos, summary.done_before, None), taken)
+        remaining = _remembered(islice(listed(), summary.done_before, None), taken)
         for result in estimator.predict_many(remaining, batch_size=batch_size, workers=workers):
             photo = taken.popleft()
             if annotate is not None and result.predictions:

@@ -43,8 +43,8 @@ class PictureResult:
     Attributes:
         name: path of the picture as it was given; empty for pictures in memory.
         predictions: one per face, the largest face first.
-        status: ``"face"``; ``"whole"``: the whole picture was taken; ``"skipped"``: no face;
-            ``"error"``: the picture cannot be used.
+        status: ``"aligned"``: faces were found; ``"whole"``: the whole picture was taken;
+            ``"skipped"``: no face; ``"error"``: the picture cannot be used.
         reason: why it was skipped or cannot be used, else empty.
     """
 

@@ -14,30 +14,13 @@ from torch import Tensor
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.folder import finite_number, read_fields
+from dldl_fast.faces.manifest import BOX, LANDMARKS
 from dldl_fast.models.checkpoint import grid_from_json, grid_to_json
 from dldl_fast.prediction.result import PictureResult
 
-COLUMNS = (
-    "path",
-    "status",
-    "reason",
-    "face",
-    "value",
-    "std",
-    "q05",
-    "q50",
-    "q95",
-    "left",
-    "top",
-    "right",
-    "bottom",
-    "score",
-    *(
-        f"{point}_{axis}"
-        for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-        for axis in "xy"
-    ),
-)
+_FACE = (*BOX, "score", *LANDMARKS)
+
+COLUMNS = ("path", "status", "reason", "face", "value", "std", "q05", "q50", "q95", *_FACE)
 """Of a row; those that a picture does not have are None (empty in CSV, null in JSON)."""
 
 PREFIX = "p_"
@@ -71,7 +54,7 @@ def rows_of(result: PictureResult, *, distribution: bool = False) -> list[dict[s
         if prediction.face is not None:
             points = prediction.face.landmarks.reshape(-1).tolist()
             found = (*prediction.face.box, prediction.face.score, *points)
-            row |= zip(COLUMNS[COLUMNS.index("left") :], found, strict=True)
+            row |= zip(_FACE, found, strict=True)
         if distribution:
             row["distribution"] = prediction.distribution.tolist()
         rows.append(row)

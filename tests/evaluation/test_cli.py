@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from dldl_fast import metrics
+from dldl_fast.data.base import hold_out
 from dldl_fast.data.images import MEAN, STD
+from dldl_fast.faces.manifest import HEADER, ManifestRow
 from dldl_fast.labels import label_grid
 from dldl_fast.models import TinyAgeNet
 from dldl_fast.prediction import AgeEstimator
@@ -100,7 +102,7 @@ def test_a_model(model, data, tmp_path):
     assert found["gaps"]["camera"]["low"] <= found["gaps"]["camera"]["difference"]
     mae = found["metrics"]["mae"]
     assert f"mean absolute error {mae:.4g}" in " ".join(result.output.split())
-    assert "22 rows; degrees" in result.output
+    assert "22 rows (test part); degrees" in result.output
     assert "largest gap: " in result.output
     assert "95 % interval" in result.output
 
@@ -137,7 +139,7 @@ def test_values_of_another_program(tmp_path):
     for name in "abc":
         Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
     (folder / "labels.csv").write_text("path,label\na.png,30\nb.png,41\nc.png,52\n")
-    (tmp_path / "p.csv").write_text("path,value\n./b.png,40\na.png,33\nother.png,1\n")
+    (tmp_path / "p.csv").write_text("path,value\n./b.png,40\na.png,33\na.png,99\nother.png,1\n")
     result = invoke("evaluate", folder, "--predictions", tmp_path / "p.csv")
     assert result.exit_code == 0, result.output
     found = report(tmp_path / "runs" / "evaluate-ages")
@@ -155,6 +157,10 @@ def test_values_of_another_program(tmp_path):
         (["--model", "model", "--split", "validation"], "no row is of the part 'validation'"),
         (["--model", "model", "--group-column", "gender"], "no group column 'gender'"),
         (["--model", "nowhere"], "nowhere: no such folder"),
+        (["--model", "model", "--protocol", "none"], "no protocol 'none'"),
+        (["--model", "model", "--protocol", "five-fold", "--fold", 5], "fold must be from 0 to 4"),
+        (["--model", "model", "--protocol", "official", "--split", "all"], "--protocol or --split"),
+        (["--model", "model", "--aligned", "people"], "manifest.csv: no such file"),
         (["--model", "model", "--predictions", "none.csv"], "none.csv: no such file"),
     ],
 )
@@ -176,3 +182,38 @@ def test_a_table_must_not_name_pictures_outside(model, data, tmp_path):
     assert "labels.csv, row 2: path must be relative" in result.output
     assert invoke(*arguments, "--allow-outside").exit_code == 0
     assert report(tmp_path / "runs" / "evaluate-people")["count"] == ROWS
+
+
+def test_the_rows_that_a_training_held_out(model, data, tmp_path):
+    shared = ["evaluate", data, "--model", tmp_path / "model", "--no-align", "--out", tmp_path]
+    result = invoke(*shared, "--protocol", "random-80-20", "--seed", 3, "--test-fraction", 0.25)
+    assert result.exit_code == 0, result.output
+    found = report(tmp_path)
+    held_out = hold_out(ROWS, 0.25, seed=3)
+    estimator = AgeEstimator(model, align=False, device="cpu")
+    rows = held_out.nonzero()[:, 0].tolist()
+    values = [estimator(data / f"{row}.png")[0].value for row in rows]
+    error = torch.tensor(values, dtype=torch.float64) - columns(data)[held_out]
+    assert found["metrics"]["mae"] == pytest.approx(float(error.abs().mean()), abs=1e-4)
+    assert found["rows"] == "test part of random-80-20, fold 0, seed 3, fraction 0.25"
+
+
+def test_crops_stand_for_the_photos(model, data, tmp_path):
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    lines = []
+    for number in range(ROWS):
+        # Whatever the photos show, the crops decide.
+        Image.new("RGB", (32, 32), (10 * number, 0, 0)).save(crops / f"{number}.png.png")
+        row = ManifestRow(f"{number}.png", f"{number}.png.png", "whole", faces=0)
+        lines.append(row.line())
+    (crops / "manifest.csv").write_text(HEADER + "".join(lines))
+    result = invoke(
+        "evaluate", data, "--model", tmp_path / "model", "--aligned", crops, "--split", "all",
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    estimator = AgeEstimator(model, align=False, device="cpu")
+    values = [estimator(crops / f"{row}.png.png")[0].value for row in range(ROWS)]
+    error = torch.tensor(values, dtype=torch.float64) - columns(data)
+    assert report(tmp_path)["metrics"]["bias"] == pytest.approx(float(error.mean()), abs=1e-4)

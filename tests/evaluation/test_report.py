@@ -14,10 +14,10 @@ from dldl_fast.data.face_table import FaceTable
 from dldl_fast.data.label_spec import AGES, LabelSpec
 from dldl_fast.evaluation import (
     RowPrediction,
-    evaluated_rows,
     gather,
     largest_gap,
     make_report,
+    rows_of_split,
     write_report,
 )
 from dldl_fast.functional import expectation, label_distribution, quantile
@@ -143,6 +143,7 @@ def test_groups_against_numbers_by_hand():
         (LabelSpec(-45, 45, 1, 3, "degrees"), ["-45 to -36", "-36 to -27", "36 to 45"]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:pearson. prediction is constant")
 def test_label_groups_are_decades_or_tenths_of_the_range(spec, names):
     low, high = spec.label_min, spec.label_max
     target = torch.linspace(low, high, 1001, dtype=torch.float64)
@@ -187,15 +188,15 @@ def test_small_groups_take_no_part_in_the_gap():
 def test_the_part_that_is_evaluated():
     split = ("train", "test", "validation", "test")
     t = table(torch.arange(4.0).double(), split=split)
-    assert evaluated_rows(t, None).paths == ("1.png", "3.png")
-    assert evaluated_rows(t, "validation").paths == ("2.png",)
-    assert evaluated_rows(t, "all").paths == t.paths
+    assert rows_of_split(t, None)[0].paths == ("1.png", "3.png")
+    assert rows_of_split(t, "validation")[0].paths == ("2.png",)
+    assert rows_of_split(t, "all")[0].paths == t.paths
     no_parts = table(torch.arange(4.0).double())
-    assert evaluated_rows(no_parts, None) is no_parts
+    assert rows_of_split(no_parts, None) == (no_parts, "all rows")
     with pytest.raises(DataError, match="no row is of the part 'train'; the data have no parts"):
-        evaluated_rows(no_parts, "train")
+        rows_of_split(no_parts, "train")
     with pytest.raises(DataError, match="part 'validation'; the data have test, train"):
-        evaluated_rows(t.rows(torch.tensor([True, True, False, True])), "validation")
+        rows_of_split(t.rows(torch.tensor([True, True, False, True])), "validation")
 
 
 def test_errors():

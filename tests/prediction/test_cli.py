@@ -77,7 +77,7 @@ def test_a_folder(model, model_folder, folder, detector, tmp_path):
     assert "4 predictions in years" in result.output
     estimator = AgeEstimator(model, detector=detector, device="cpu")
     found = rows(out)
-    assert [row["status"] for row in found] == ["face", "face", "face", "whole"]
+    assert [row["status"] for row in found] == ["aligned", "aligned", "aligned", "whole"]
     for row in found:
         (prediction,) = estimator(folder / row["path"])
         assert float(row["value"]) == pytest.approx(prediction.value, abs=1e-4)
@@ -139,10 +139,10 @@ def test_paths_outside_of_a_tables_folder(model_folder, folder, detector, tmp_pa
     arguments = ["predict", folder / "some.csv", "--model", model_folder, "--out", out]
     assert invoke(*arguments).exit_code == 0
     first, second = rows(out)
-    assert (first["status"], second["status"]) == ("error", "face")
+    assert (first["status"], second["status"]) == ("error", "aligned")
     assert "some.csv, row 2: path must be relative" in first["reason"]
     assert invoke(*arguments, "--allow-outside").exit_code == 0
-    assert [row["status"] for row in rows(out)] == ["face", "face"]
+    assert [row["status"] for row in rows(out)] == ["aligned", "aligned"]
 
 
 def test_exit_status_1_if_no_photo_could_be_used(model_folder, folder, detector, tmp_path):
@@ -161,7 +161,6 @@ def test_exit_status_1_if_no_photo_could_be_used(model_folder, folder, detector,
         (["{folder}", "--out", "p.xlsx"], "--out p.xlsx: expected a name that ends in .csv"),
         (["{folder}/nothing"], "no such file or folder"),
         (["{folder}/empty"], "empty: holds no photos"),
-        (["{folder}", "--annotate", "{folder}/drawn"], "so that its pictures would be taken"),
         (["{folder}", "--device", "toaster"], "device 'toaster' cannot be used"),
         (["{folder}", "--model", "{folder}"], "config.json: not the configuration"),
         (["{folder}", "--model", "{folder}/1.png"], "1.png: a file; expected the folder"),

@@ -11,6 +11,7 @@ from dldl_fast.data import DataError
 from dldl_fast.faces import align_face
 from dldl_fast.models import CheckpointError, TinyAgeNet
 from dldl_fast.prediction import AgeEstimator
+from dldl_fast.prediction.result import predictions_of
 from tests.prediction.conftest import MEAN, SIZE, STD, FakeDetector, face, picture
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
@@ -39,6 +40,15 @@ def quantile(p: np.ndarray, level: float) -> float:
         if total >= level:
             return float(label)
     raise AssertionError
+
+
+def test_quantiles_of_a_wide_distribution():
+    labels = torch.arange(1.0, 101.0, dtype=torch.float64)
+    p = torch.full((1, 100), 0.01, dtype=torch.float64)
+    p[0, 99] += p[0, 0].item()
+    p[0, 0] = 0
+    (prediction,) = predictions_of(p, labels, [None])
+    assert (prediction.q05, prediction.q50, prediction.q95) == (6.0, 51.0, 96.0)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -174,7 +184,7 @@ def test_results_are_in_order_and_do_not_depend_on_the_batches(
     pixels = [picture(seed) // (1 + 3 * (seed % 5 == 0)) for seed in range(1, 12)]
     pictures = [*pixels[:4], tmp_path / "bad.jpg", *pixels[4:]]
     results = list(estimator.predict_many(pictures, batch_size=batch_size, workers=workers))
-    statuses = ["skipped" if (one.mean() <= 100) else "face" for one in pixels]
+    statuses = ["skipped" if (one.mean() <= 100) else "aligned" for one in pixels]
     assert [result.status for result in results] == [*statuses[:4], "error", *statuses[4:]]
     assert "skipped" in statuses
     assert results[4].name == str(tmp_path / "bad.jpg")

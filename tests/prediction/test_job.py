@@ -62,10 +62,10 @@ def test_every_photo_has_its_rows(estimator, folder, tmp_path):
     assert summary.statuses.total() == 9
     assert summary.statuses["error"] == 1
     assert summary.faces == sum(row["value"] != "" for row in found)
-    assert summary.statuses["face"] == summary.faces / 2 > 0
+    assert summary.statuses["aligned"] == summary.faces / 2 > 0
     assert any("bad.jpg: not a readable picture" in reason for reason in summary.reasons)
     for row in found:
-        if row["status"] == "face":
+        if row["status"] == "aligned":
             prediction = estimator(folder / row["path"])[int(row["face"])]
             assert float(row["value"]) == pytest.approx(prediction.value, abs=1e-4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "photos"]
@@ -130,3 +130,14 @@ def test_annotated_pictures_stay_in_their_folder(estimator, folder, tmp_path):
     assert sorted(found) == sorted(["1.png.jpg", "outside.png.jpg", absolute])
     with Image.open(drawn / "1.png.jpg") as opened:
         assert (opened.size, opened.format) == ((480, 480), "JPEG")
+
+
+def test_annotated_pictures_below_the_photos_are_no_photos(estimator, folder, tmp_path):
+    out, drawn = tmp_path / "out.csv", folder / "drawn"
+    first = run(estimator, folder, out, annotate=drawn)
+    assert list(drawn.iterdir())
+    again = run(estimator, folder, out, annotate=drawn)
+    assert first.statuses == again.statuses
+    with pytest.raises(Stop):
+        run(estimator, folder, out, annotate=drawn, stop_after=3)
+    assert run(estimator, folder, out, annotate=drawn).done_before == 3

@@ -23,7 +23,7 @@ def results() -> list[PictureResult]:
     two, three = predictions_of(p[:2] / p[:2].sum(1, keepdim=True), LABELS, faces[:2]), None
     three = predictions_of(p[2:] / p[2:].sum(), LABELS, faces[2:])
     return [
-        PictureResult('a, "b".jpg', tuple(two), "face"),
+        PictureResult('a, "b".jpg', tuple(two), "aligned"),
         PictureResult("c.jpg", tuple(three), "whole"),
         PictureResult("d.jpg", (), "error", "d.jpg: not a readable picture"),
     ]
@@ -38,8 +38,8 @@ def test_csv_holds_every_number(tmp_path, distribution):
     with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
     assert [(row["path"], row["face"], row["status"]) for row in rows] == [
-        ('a, "b".jpg', "0", "face"),
-        ('a, "b".jpg', "1", "face"),
+        ('a, "b".jpg', "0", "aligned"),
+        ('a, "b".jpg', "1", "aligned"),
         ("c.jpg", "0", "whole"),
         ("d.jpg", "", "error"),
     ]

@@ -63,7 +63,7 @@ def test_the_command_with_a_folder_of_weights(model_folder, orl, mtcnn_weights, 
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["path"], row["status"]) for row in rows] == [
-        ("face.jpg", "face"),
+        ("face.jpg", "aligned"),
         ("nobody.jpg", "skipped"),
     ]
     assert 100 < float(rows[0]["left_eye_x"]) < float(rows[0]["right_eye_x"]) < 376

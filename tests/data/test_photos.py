@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dldl_fast.data import DataError
-from dldl_fast.prediction import photos
+from dldl_fast.data.photos import photos
 
 
 @pytest.fixture
