@@ -73,11 +73,12 @@ class SummedPictures:
         split = _split(height / size[0], width / size[1])
         upper, lower = _parts(top, bottom, split)
         near, far = _parts(left, right, split)
-        # Only the columns that are needed.
-        offset = columns.start * width // size[1]
-        sums = sums[:, :, offset : -(-columns.stop * width // size[1]) + 1]
-        bands = sums.index_select(1, lower) - sums.index_select(1, upper)
-        packed = bands.index_select(2, far - offset) - bands.index_select(2, near - offset)
+        # Only what is needed: index_select copies all of a tensor with gaps between its rows.
+        row, column = rows.start * height // size[0], columns.start * width // size[1]
+        end = -(-rows.stop * height // size[0]) + 1, -(-columns.stop * width // size[1]) + 1
+        sums = sums[:, row : end[0], column : end[1]]
+        bands = sums.index_select(1, lower - row) - sums.index_select(1, upper - row)
+        packed = bands.index_select(2, far - column) - bands.index_select(2, near - column)
         return _averages(packed, split, (bottom - top)[None], (right - left)[None])
 
     def crops(self, picture: Tensor, boxes: Tensor, size: int) -> Tensor:
