@@ -369,6 +369,34 @@ def test_a_killed_job_goes_on(tmp_path: Path) -> None:
     assert all(".part." in name for name in found.keys() - expected.keys())
 
 
+def test_a_job_that_goes_on_forms_the_same_batches(tmp_path: Path) -> None:
+    for number in range(150):
+        write_photo(tmp_path / "photos" / f"{number:03}.png", number)
+        if number % 5 == 0:
+            (tmp_path / "photos" / f"{number:03}.jpg").write_text("not a photo")
+    batches: list[bytes] = []
+
+    def detector(pictures: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+        batches.append(np.stack(pictures).tobytes())
+        return find_marked(pictures)
+
+    def interrupted(pictures: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return detector(pictures)
+
+    align(tmp_path / "photos", tmp_path / "out", detector)
+    expected = batches.copy()
+    batches.clear()
+    with pytest.raises(KeyboardInterrupt):
+        align(tmp_path / "photos", tmp_path / "again", interrupted)
+    before = len(batches)
+    align(tmp_path / "photos", tmp_path / "again", detector)
+    assert before == 3
+    assert batches[before:] in (expected[2:], expected[3:])
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+
+
 def test_few_photos_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(150):
         write_photo(tmp_path / "photos" / f"{number}.png", number, faces=number % 3)
