@@ -9,7 +9,6 @@ import pytest
 from dldl_fast.data.base import MissingExtraError, package_folder
 from dldl_fast.faces import FaceDetector, align_face
 from dldl_fast.prediction import AgeEstimator
-from tests.faces.conftest import facenet_wheel, mtcnn_weights  # noqa: F401
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
 testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
@@ -33,7 +32,7 @@ def photo(orl: Path, *places: tuple[str, int, int, int]) -> Image.Image:
     return canvas
 
 
-def test_faces_of_a_photo(model, orl, mtcnn_weights):  # noqa: F811
+def test_faces_of_a_photo(model, orl, mtcnn_weights):
     detector = FaceDetector.from_folder(mtcnn_weights)
     estimator = AgeEstimator(model, detector=detector, several="all", device="cpu")
     picture = photo(orl, ("s1/1.pgm", 340, 30, 276), ("s5/1.pgm", 40, 90, 184))
@@ -48,7 +47,7 @@ def test_faces_of_a_photo(model, orl, mtcnn_weights):  # noqa: F811
         assert prediction.value == pytest.approx(aligned(crop)[0].value, abs=1e-4)
 
 
-def test_the_command_with_a_folder_of_weights(model_folder, orl, mtcnn_weights, tmp_path):  # noqa: F811
+def test_the_command_with_a_folder_of_weights(model_folder, orl, mtcnn_weights, tmp_path):
     from dldl_fast.cli.app import app
 
     photos = tmp_path / "photos"
