@@ -332,7 +332,7 @@ def train(
     try:
         interrupted = run_request(request, Console())
     except KeyboardInterrupt:
-        stderr.print("Interrupted before the first step; nothing was written.")
+        stderr.print("Interrupted. If an epoch was finished, --resume goes on after the last one.")
         raise typer.Exit(130) from None
     except USER_ERRORS as error:
         stderr.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
