@@ -60,6 +60,7 @@ def open_picture(path: Path) -> Image:
             # Pillow's own limit is higher, and at first only a warning.
             if width * height > MAX_PIXELS:
                 raise DataError(f"{path}: {_TOO_LARGE} ({width} x {height}); scale it down")
+            picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             return as_rgb(picture)
     except DataError:
@@ -98,8 +99,7 @@ def as_rgb(picture: Image) -> Image:
         ground = Image.new("RGB", picture.size, "white")
         ground.paste(picture, mask=picture.getchannel("A"))
         return ground
-    # Not `convert`, which would copy.
-    picture.load()
+    # `convert` would copy.
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 

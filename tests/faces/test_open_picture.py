@@ -287,9 +287,9 @@ def test_bombs_take_no_memory(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     said = run.stdout.replace(f"{tmp_path}{os.sep}", "").splitlines()
     assert said[0].startswith("huge.png: more pixels than the limit")
-    assert "itext.png: not a readable picture (Decompressed data too large" in said[1]
-    assert "profile.png: not a readable picture (Decompressed data too large" in said[2]
+    assert "itext.png: not a readable picture (Decompressed" in said[1]
+    assert "profile.png: not a readable picture (Decompressed" in said[2]
     # They decode to what they claim, and not further.
     assert said[3:5] == ["rows.png (10, 10)", "strip.tif (10, 10)"]
-    assert "text.png: not a readable picture (Decompressed data too large" in said[5]
+    assert "text.png: not a readable picture (Decompressed" in said[5]
     assert said[6].startswith("tile.tif: more pixels than the limit of 50,000,000 (16000 x 16000)")
