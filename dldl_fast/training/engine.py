@@ -328,7 +328,6 @@ class Training:
             for model in (self._model, self.model):
                 nn.init.zeros_(self._head_bias(model))
         self._new_optimizer()
-        self._best_score = math.inf
 
     @staticmethod
     def _head_bias(model: nn.Module) -> Tensor:

@@ -228,6 +228,36 @@ def test_frozen_batch_normalisation_keeps_its_statistics(stripes):
         assert torch.equal(model.features[1].running_mean, before) == frozen
 
 
+def test_random_layers_change_with_the_epoch_and_not_with_the_caller(stripes):
+    seen = []
+
+    class Noted(Linear):
+        def forward(self, images):
+            if self.training:
+                seen.append(torch.rand(1).item())
+            return super().forward(images)
+
+    for _ in range(2):
+        torch.rand(5)
+        before = torch.random.get_rng_state()
+        training_of(Noted(), stripes, epochs=2, batch_size=128).run()
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert seen[0] != seen[1]
+    assert seen[:2] == seen[2:]
+
+
+def test_the_best_epoch_is_one_of_the_last_stage(stripes):
+    data = with_validation(stripes)
+    # The second stage has no time to get where the first one was.
+    stages = (Stage(12), Stage(1, lambda_=0.0, zero_head_bias=True))
+    training = training_of(Linear(), data, stages=stages, learning_rate=0.3)
+    result = training.run()
+    errors = [record.scores["mae"] for record in result.history]
+    assert errors[-1] > min(errors[:-1])
+    assert result.best_epoch == 13
+    assert training.evaluate(data.validation)["mae"] == errors[-1]
+
+
 def test_dropout_is_the_same_again_after_an_interruption(stripes):
     class Dropped(Linear):
         def forward(self, images):
