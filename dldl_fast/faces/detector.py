@@ -125,31 +125,26 @@ class FaceDetector:
         faces: list[list[Face]] = [[] for _ in pictures]
         # Pictures of one size follow each other.
         order = sorted(range(len(pictures)), key=lambda i: pictures[i].shape)
-        with torch.inference_mode():
-            for part in _parts_of_bounded_size(order, pictures):
-                found = self._detect([pictures[i] for i in part])
-                for i, list_of_faces in zip(part, found, strict=True):
-                    faces[i] = list_of_faces
-        return faces
+        for part in _parts_of_bounded_size(order, pictures):
+            boxes, scores, landmarks, picture = self._detect([pictures[i] for i in part])
+            for box, score, points, i in zip(
+                boxes.tolist(), scores.tolist(), landmarks, picture.tolist(), strict=True
+            ):
+                # A copy: one face must not keep all landmarks in memory, nor be of inference mode.
+                faces[part[i]].append(Face(tuple(box), points.clone(), score))
+        # Of equal areas the highest score first, as they come.
+        return [sorted(some, key=lambda face: -face.area) for some in faces]
 
-    def _detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
+    @torch.inference_mode()
+    def _detect(
+        self, pictures: Sequence[NDArray[np.uint8]]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Boxes, scores, landmarks and pictures of the faces, on the CPU, highest score first."""
         sums = SummedPictures(pictures, self.device)
         boxes, picture = proposals(sums, self._pnet, self.min_face_size, self.thresholds[0])
         boxes, picture = self._refined(sums, boxes, picture)
         boxes, scores, landmarks, picture = self._final(sums, boxes, picture)
-
-        faces: list[list[Face]] = [[] for _ in pictures]
-        for box, score, points, i in zip(
-            boxes.tolist(),
-            scores.tolist(),
-            landmarks.float().cpu().unbind(),
-            picture.tolist(),
-            strict=True,
-        ):
-            # A copy: else one face would keep the landmarks of all in memory.
-            faces[i].append(Face((box[0], box[1], box[2], box[3]), points.clone(), score))
-        # Stable, and highest score first before.
-        return [sorted(some, key=lambda face: -face.area) for some in faces]
+        return boxes.cpu(), scores.cpu(), landmarks.cpu(), picture.cpu()
 
     def _refined(
         self, sums: SummedPictures, boxes: Tensor, picture: Tensor

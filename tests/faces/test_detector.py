@@ -6,9 +6,13 @@ import torch
 
 from dldl_fast.faces import Face, FaceDetector
 from dldl_fast.faces import detector as detector_module
+from dldl_fast.faces.detector import _inside
 from dldl_fast.faces.mtcnn import proposals
+from dldl_fast.faces.mtcnn.sums import SummedPictures
 from dldl_fast.faces.mtcnn.weights import read_networks
 from tests.faces.photos import golden, photos
+
+CPU = torch.device("cpu")
 
 
 def assert_same(found: list[Face], expected: list[Face], atol: float = 1e-3) -> None:
@@ -31,7 +35,9 @@ def test_finds_what_facenet_pytorch_finds(name, detector):
     (found,) = detector([photos()[name]])
     # Versions of libjpeg differ a little.
     assert_same(found, facenet_faces(name), atol=0.05)
-    assert all(face.landmarks.dtype == torch.float32 for face in found)
+    for face in found:
+        assert face.landmarks.dtype == torch.float32
+        assert not face.landmarks.is_inference()
 
 
 def test_several_pictures_in_one_call_are_each_what_they_are_alone(detector):
@@ -106,6 +112,26 @@ def test_a_face_in_a_long_picture(detector):
     moved = expected.landmarks + torch.tensor([5000.0, 0.0])
     torch.testing.assert_close(face.landmarks, moved, atol=2, rtol=0)
     assert detector([picture.swapaxes(0, 1)[:4000]]) == [[]]
+
+
+def test_boxes_are_cut_to_the_pixels_of_their_picture():
+    sums = SummedPictures([np.zeros((9, 8, 3), np.uint8), np.zeros((4, 50, 3), np.uint8)], CPU)
+    # MTCNN counts from 1: pixel 3 to 5 are 2, 3 and 4 here.
+    boxes = torch.tensor(
+        [
+            [3.9, 4.2, 5.9, 6.0],
+            [-3.7, 0.4, 30.0, 30.0],
+            [9.0, 2.0, 12.0, 5.0],  # right of the first picture,
+            [-5.0, 2.0, 0.9, 5.0],  # left of it,
+            [2.0, 10.0, 5.0, 12.0],  # below it;
+            [9.0, 2.0, 12.0, 5.0],  # in the second one
+        ]
+    )
+    picture = torch.tensor([0, 0, 0, 0, 0, 1])
+    kept, pictures, pixels = _inside(boxes, picture, sums)
+    assert pixels.tolist() == [[2, 3, 5, 6], [0, 0, 8, 9], [8, 1, 12, 4]]
+    assert pictures.tolist() == [0, 0, 1]
+    assert torch.equal(kept, boxes[[0, 1, 5]])
 
 
 def test_no_pictures(detector):
