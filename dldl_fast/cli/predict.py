@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,6 +65,23 @@ def predict(
         int, typer.Option(min=0, help="Threads that read photos and find faces.")
     ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray",
+            help="Predict on the CPUs of a Ray cluster (extra ray), which see the photos under "
+            "the same path: the one at RAY_ADDRESS, else one that runs on this machine, else a "
+            "new one. The rows are the same. --workers is not used.",
+        ),
+    ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --ray: auto or HOST:PORT, a cluster that this machine belongs to; local, a "
+            "new one.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -96,6 +114,14 @@ def predict(
             check_format(out)
         except ValueError as error:
             raise OptionError(f"--out {error}") from error
+        if ray_address is not None and not ray:
+            raise OptionError("--ray-address needs --ray")
+        if ray:
+            from dldl_fast.prediction.ray_job import ray_cluster
+
+            if device not in ("auto", "cpu"):
+                raise OptionError(f"--ray predicts on CPUs, got --device {device}; leave it out")
+            device = "cpu"
         total = sum(1 for _ in photos(source, leave_out=annotate))
         if total == 0:
             raise DataError(f"{source}: holds no photos")
@@ -109,7 +135,13 @@ def predict(
             device=device,
         )
         console = Console()
-        with progress_bar(console) as progress:
+        with ExitStack() as stack:
+            predict_many = None
+            if ray:
+                predict_many = stack.enter_context(
+                    ray_cluster(estimator, batch_size=batch_size, address=ray_address)
+                )
+            progress = stack.enter_context(progress_bar(console))
             task = progress.add_task("predicting", total=total, loss="")
             summary = run_job(
                 estimator,
@@ -129,6 +161,7 @@ def predict(
                 annotate=annotate,
                 batch_size=batch_size,
                 workers=workers,
+                predict_many=predict_many,
                 allow_outside=allow_outside,
                 progress=lambda: progress.advance(task),
             )

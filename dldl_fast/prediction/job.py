@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.images import open_picture
@@ -19,6 +19,9 @@ from dldl_fast.prediction.annotate import annotated
 from dldl_fast.prediction.estimator import AgeEstimator
 from dldl_fast.prediction.result import PictureResult
 from dldl_fast.prediction.table import PredictionFile, read_predictions
+
+PredictMany: TypeAlias = Callable[[Iterable[Photo]], Iterator[PictureResult]]
+"""Results of photos in their order."""
 
 _REASONS_KEPT = 10
 
@@ -59,6 +62,7 @@ def run_job(
     annotate: Path | None = None,
     batch_size: int = 32,
     workers: int = 1,
+    predict_many: PredictMany | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> JobSummary:
     """Predict photos and write a row for each of them as soon as it is there.
@@ -76,6 +80,8 @@ def run_job(
         annotate: folder for pictures with the predictions drawn in, or None.
         batch_size: faces that the model sees at once.
         workers: threads that read photos and find faces.
+        predict_many: makes the predictions in place of the estimator, such as a `ray_cluster`;
+            ``batch_size`` and ``workers`` are for the estimator.
         progress: called after every photo.
 
     Raises:
@@ -92,12 +98,14 @@ def run_job(
         )
         for _ in range(summary.done_before):
             progress()
+    if predict_many is None:
+        predict_many = partial(estimator.predict_many, batch_size=batch_size, workers=workers)
     labels = estimator.labels if distribution else None
     with PredictionFile(out, labels, append=goes_on) as file:
         write_json(unfinished, settings)
         taken: deque[Photo] = deque()
         remaining = _remembered(islice(listed(), summary.done_before, None), taken)
-        for result in estimator.predict_many(remaining, batch_size=batch_size, workers=workers):
+        for result in predict_many(remaining):
             photo = taken.popleft()
             if annotate is not None and result.predictions:
                 _write_annotated(annotate, photo, result, estimator)
