@@ -126,7 +126,7 @@ class LabelDistributionNet(FeatureNet, HubMixin):
         Returns:
             float64 [N], in the unit of the labels.
         """
-        with torch.no_grad(), _evaluating(self):
+        with torch.no_grad(), evaluating(self):
             values = self._values(images)
             return (values + self._values(images.flip(-1))) / 2 if flip else values
 
@@ -293,7 +293,7 @@ def _class_named(name: object, base: type[Net]) -> type[Net]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; afterwards every module is in the mode in which it was."""
     training = [module for module in model.modules() if module.training]
     for module in training:
