@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dldl_fast.cli.align import align
+from dldl_fast.cli.demo import demo
 from dldl_fast.cli.evaluate import evaluate
 from dldl_fast.cli.export import export
 from dldl_fast.cli.predict import predict
@@ -504,3 +505,4 @@ app.command()(weights)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(export)
+app.command()(demo)

@@ -72,4 +72,5 @@ def score_map(model: LabelDistributionNet, images: Tensor) -> Tensor:
         # Both sums are linear: weights and bias are averaged, not the K maps.
         weight = probabilities @ model.head.weight.to(dtype)
         bias = probabilities @ model.head.bias.to(dtype)
-        return torch.einsum("nc,nchw->nhw", weight, maps.to(dtype)) + bias[:, None, None]
+        sums: Tensor = torch.einsum("nc,nchw->nhw", weight, maps.to(dtype))
+        return sums + bias[:, None, None]

@@ -23,6 +23,17 @@ _TEXT = (255, 255, 255, 255)
 _QUIET = (190, 194, 200, 255)
 
 
+def decimals_of(labels: Tensor) -> int:
+    """Decimals of a value, one more than labels so far apart have.
+
+    Example:
+        >>> import torch
+        >>> decimals_of(torch.arange(3.0)), decimals_of(torch.arange(3.0) / 10)
+        (1, 2)
+    """
+    return 1 + max(0, -math.floor(math.log10(float(labels[1] - labels[0]))))
+
+
 def annotated(
     picture: Image, predictions: Sequence[Prediction], labels: Tensor, unit: str
 ) -> Image:
@@ -70,7 +81,7 @@ def _draw_panel(
     text_size = max(13, max(size) // 48)
     font, small = (ImageFont.load_default(text_size * share) for share in (1.0, 0.75))
     margin = text_size * 0.4
-    decimals = 1 + max(0, -math.floor(math.log10(float(labels[1] - labels[0]))))
+    decimals = decimals_of(labels)
     title = f"{prediction.value:.{decimals}f} ± {prediction.std:.{decimals}f} {unit}".strip()
     width = max(draw.textlength(title, font), 9 * text_size) + 2 * margin
     height = 6 * text_size

@@ -85,6 +85,7 @@ class AgeEstimator:
         device: ``"auto"`` (a CUDA device if there is one) or any device that torch knows.
 
     Attributes:
+        model: the network, on the device.
         labels: label grid, float64 [K].
         spec: the same, with their unit, as far as the checkpoint says.
         size: height and width of the pictures that the model takes, in pixels.
@@ -123,7 +124,7 @@ class AgeEstimator:
             raise ValueError("detector is missing; give one, or align=False for aligned pictures")
         self._device = TrainSettings(device=device).resolved_device()
         self._image = image_settings(model.config)
-        self._model = model.to(self._device).eval()
+        self.model = model.to(self._device).eval()
         self._detector = detector if align else None
         self._no_face, self._several = no_face, several
         self._flip = mirror_keeps_label(model.config) if flip is None else flip
@@ -212,11 +213,17 @@ class AgeEstimator:
 
     def digest(self) -> str:
         """Recognises a model with the same weights, labels and configuration."""
-        found = hashlib.sha256(json.dumps(self._model.config, sort_keys=True).encode())
-        for name, tensor in self._model.state_dict().items():
+        found = hashlib.sha256(json.dumps(self.model.config, sort_keys=True).encode())
+        for name, tensor in self.model.state_dict().items():
             found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
             found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
+
+    def network_inputs(self, crops: Tensor) -> Tensor:
+        """What the network is given for crops, as uint8 [N, S, S, 3] in RGB: [N, 3, S, S]."""
+        weight = next(self.model.parameters())
+        pixels = crops.to(self._device).permute(0, 3, 1, 2) / 255.0
+        return normalise(pixels, self._image.mean, self._image.std).to(weight.dtype)
 
     def _prepare(self, images: Sequence[Picture]) -> list[_Prepared]:
         prepared: list[_Prepared] = []
@@ -271,12 +278,10 @@ class AgeEstimator:
 
     def _distributions(self, crops: Tensor) -> Tensor:
         """Predicted distributions, float64 [N, K] on the CPU, of crops uint8 [N, S, S, 3]."""
-        weight = next(self._model.parameters())
-        pixels = crops.to(self._device).permute(0, 3, 1, 2) / 255.0
-        images = normalise(pixels, self._image.mean, self._image.std).to(weight.dtype)
+        images = self.network_inputs(crops)
         with torch.inference_mode():
             both = (images, images.flip(-1)) if self._flip else (images,)
-            rows = [self._model(each).cpu().double().softmax(-1) for each in both]
+            rows = [self.model(each).cpu().double().softmax(-1) for each in both]
         return torch.stack(rows).mean(0)
 
 
