@@ -29,10 +29,10 @@ MAX_FACES = 12
 """The largest ones are shown, so that a photo of a crowd cannot make the page endless."""
 
 
-_EXPLAINED = """<p class="explained">The value is the expectation of the predicted distribution, the
-line in the plot; ± gives its standard deviation, and the bar below holds 90&nbsp;% of the probability.
-The score map is bright where the face speaks most for the predicted labels and dark where least
-(Eq. 24 of the paper), on a scale of its own for every face.</p>"""
+_EXPLAINED = """<p class="explained">The value is the expectation of the predicted distribution,
+the line in the plot; ± gives its standard deviation, and the bar below holds 90&nbsp;% of the
+probability. The score map is bright where the face speaks most for the predicted labels and dark
+where least (Eq. 24 of the paper), on a scale of its own for every face.</p>"""
 
 
 def answer(estimator: AgeEstimator, path: Path) -> str:

@@ -45,6 +45,7 @@ _CSS = """
   border-radius: 4px; background: #fff8dc; color: #3d2f00; font-size: .92rem; line-height: 1.45}
 /* Gradio offers the photo for download, which is deleted by then. */
 #photo .download {visibility: hidden}
+.notice strong {color: inherit}
 .message {padding: .7rem 1rem; border-left: 4px solid #cf222e; border-radius: 4px;
   background: #ffebe9; color: #4c0a10}
 .waiting {opacity: .7; text-align: center; padding: 1.2rem 0}
@@ -59,7 +60,7 @@ _CSS = """
 .answer figure {margin: 0}
 .answer figure img {width: 200px; height: 200px; border-radius: 6px; display: block}
 .answer figcaption {font-size: .82rem; color: #59636e; text-align: center; margin-top: .35rem}
-.answer .value {font-size: 1.15rem; margin: 0}
+.answer .value {font-size: 1.15rem; margin: 0; color: #1f2328}
 .answer .value strong {font-size: 1.9rem; font-weight: 650; color: #1f2328}
 .answer .interval {margin: 0 0 .3rem; color: #59636e}
 .answer .numbers img {width: 100%; max-width: 440px}

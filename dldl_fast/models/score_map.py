@@ -72,5 +72,5 @@ def score_map(model: LabelDistributionNet, images: Tensor) -> Tensor:
         # Both sums are linear: weights and bias are averaged, not the K maps.
         weight = probabilities @ model.head.weight.to(dtype)
         bias = probabilities @ model.head.bias.to(dtype)
-        sums: Tensor = torch.einsum("nc,nchw->nhw", weight, maps.to(dtype))
-        return sums + bias[:, None, None]
+        scores: Tensor = torch.einsum("nc,nchw->nhw", weight, maps.to(dtype)) + bias[:, None, None]
+        return scores

@@ -48,7 +48,7 @@ def main() -> None:
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     picture = picture.crop((0, 0, WIDTH, height))
     # Few colours, mixed where there are more: a third of the size.
-    small = picture.quantize(palette=picture.quantize(128))
+    small = picture.quantize(palette=picture.quantize(256))
     replace_file(arguments.out, lambda path: small.save(path, "PNG", optimize=True))
     print(f"{arguments.out}: {small.size}, {arguments.out.stat().st_size:,} bytes")
 
