@@ -43,7 +43,8 @@ _CSS = """
 .intro p {margin: 0; opacity: .8}
 .notice {margin: .9rem 0 0; padding: .7rem 1rem; border-left: 4px solid #d29922;
   border-radius: 4px; background: #fff8dc; color: #3d2f00; font-size: .92rem; line-height: 1.45}
-/* Gradio offers the photo for download, which is deleted by then. */
+/* Gradio's links to its API and to its makers; and the photo, which is deleted by then. */
+footer {display: none !important}
 #photo .download {visibility: hidden}
 .notice strong {color: inherit}
 .message {padding: .7rem 1rem; border-left: 4px solid #cf222e; border-radius: 4px;
@@ -145,7 +146,6 @@ def serving(estimator: AgeEstimator, name: str, port: int) -> Iterator[str]:
                 font_mono=["ui-monospace", "monospace"],
             ),
             css=_CSS,
-            footer_links=[],
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
