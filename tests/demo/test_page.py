@@ -20,7 +20,6 @@ import pytest
 from dldl_fast.faces import FaceDetector
 from dldl_fast.prediction import AgeEstimator
 from tests.demo.browser import PATIENCE, ask, chromium, requests
-from tests.faces.conftest import facenet_wheel, mtcnn_weights  # noqa: F401
 from tests.prediction.conftest import FakeDetector, face, model, model_folder  # noqa: F401
 from tests.prediction.test_with_mtcnn import orl, photo  # noqa: F401
 
