@@ -200,6 +200,22 @@ def test_the_average_of_the_weights_is_what_is_evaluated(stripes):
     assert training.evaluate(stripes.test) == result.history[-1].scores
 
 
+def test_the_bias_of_the_average_is_zeroed_too(stripes):
+    class Biases(Callback):
+        def __init__(self):
+            self.found = []
+
+        def on_step(self, loss):
+            self.found.append((model.head.bias.clone(), training.model.head.bias.clone()))
+
+    model = Linear()
+    training = training_of(model, stripes, stages=STAGED, ema=0.75, batch_size=128)
+    biases = Biases()
+    training.run([biases])
+    bias, average = biases.found[2]  # after the first step of the second stage
+    torch.testing.assert_close(average, 0.25 * bias)
+
+
 def test_patience_ends_a_stage_and_the_best_epoch_is_the_result(stripes):
     data = with_validation(stripes)
     # So large a learning rate that it does not get better for long.
