@@ -71,7 +71,7 @@ def predict(
             "--ray",
             help="Predict on the CPUs of a Ray cluster (extra ray), which see the photos under "
             "the same path: the one at RAY_ADDRESS, else one that runs on this machine, else a "
-            "new one. The rows are the same. --workers is not used.",
+            "new one. The rows are those without --ray. --workers is not used.",
         ),
     ] = False,
     ray_address: Annotated[

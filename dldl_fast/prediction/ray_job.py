@@ -55,12 +55,16 @@ def ray_cluster(
 ) -> Iterator[PredictMany]:
     """A Ray cluster that predicts as `AgeEstimator.predict_many` does, with the same results.
 
+    They are the same to the last bit where torch has one thread, as the processes of the cluster
+    have (``OMP_NUM_THREADS=1``). With more threads it adds some numbers in another order: values
+    then differ by 1e-7 of themselves.
+
     Every CPU of the cluster has a process with the estimator, which is sent to it: no machine needs
     the folder of the model. The photos are not sent: each machine must have them under the same
     path. Where it does not, the result of a photo says that there is no such file.
 
-    A machine needs the same versions of Python, Ray and this library. A Ray that is connected
-    already is used as it is.
+    All machines need the same versions of Python, Ray and this library. A cluster that this process
+    is connected to already is used, and stays connected.
 
     Args:
         estimator: on the CPU.

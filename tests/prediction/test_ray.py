@@ -39,6 +39,15 @@ def settings_of_the_terminal_and_ray(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the processes of a cluster: with more, some sums are in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster of two processes on this machine."""
@@ -46,15 +55,17 @@ def cluster():
     pytest.importorskip("ray.data", reason="the extra ray is not installed")
     # Paths of sockets below it must be short.
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        ray.init(
-            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
-        )
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "2")  # which the processes must not take over
+        try:
+            ray.init(
+                "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+            )
+            yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
