@@ -13,7 +13,8 @@ import torch
 from dldl_fast.data.base import DataError
 from dldl_fast.files import replace_file
 from dldl_fast.models import LabelDistributionNet
-from dldl_fast.training.engine import Callback, EpochRecord, Training
+from dldl_fast.training.engine import Callback, EpochRecord, Training, TrainingResult
+from dldl_fast.training.processes import Processes
 
 LAST_NAME = "last"
 HISTORY_NAME = "history.csv"
@@ -106,3 +107,41 @@ class EpochWriter(Callback):
         write_history(self._out, self._training.result.history)
         # Last: when the state is there, so are the files that go with it.
         write_state(last, self._training.state_dict(), self._made_with)
+
+
+def run_written(
+    training: Training,
+    out: Path,
+    made_with: Mapping[str, object],
+    network: Callable[[Training], LabelDistributionNet],
+    *,
+    callbacks: Sequence[Callback],
+    resume: bool,
+    processes: Processes,
+) -> TrainingResult:
+    """Run a training whose epochs the first process writes.
+
+    Args:
+        training: not yet run.
+        out: folder for what `EpochWriter` writes; made if missing.
+        made_with: what must be the same for the training to go on.
+        network: the network to save, of the training as it is.
+        callbacks: told about every step and epoch after the writer.
+        resume: go on after the last epoch that ``out`` has.
+        processes: this process among the others.
+
+    Raises:
+        DataError: if there is nothing to resume, or it is another training.
+        KeyboardInterrupt: if Ctrl-C came before the first step.
+    """
+    if resume:
+        training.load_state_dict(read_state(out / LAST_NAME, made_with))
+    writers: list[Callback] = []
+    if processes.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        writers.append(EpochWriter(training, out, made_with, network))
+    steps_before = training.result.steps
+    result = training.run([*writers, *callbacks])
+    if result.interrupted and result.steps == steps_before:
+        raise KeyboardInterrupt
+    return result

@@ -14,7 +14,7 @@ from dldl_fast.data.base import FaceData
 from dldl_fast.data.images import MEAN, STD
 from dldl_fast.files import write_json
 from dldl_fast.models import FaceIdentityNet, LabelDistributionNet
-from dldl_fast.training.checkpoint import LAST_NAME, EpochWriter, read_state, write_history
+from dldl_fast.training.checkpoint import run_written, write_history
 from dldl_fast.training.engine import Callback, Training
 from dldl_fast.training.objective import IdentityObjective
 from dldl_fast.training.processes import Processes
@@ -78,16 +78,9 @@ def run_pretraining(
         return saved
 
     same = made_with(data, settings, precision, net, processes)
-    if resume:
-        training.load_state_dict(read_state(out / LAST_NAME, same))
-    writers: list[Callback] = []
-    if processes.is_first:
-        out.mkdir(parents=True, exist_ok=True)
-        writers.append(EpochWriter(training, out, same, network))
-    steps_before = training.result.steps
-    result = training.run([*writers, *callbacks])
-    if result.interrupted and result.steps == steps_before:
-        raise KeyboardInterrupt
+    result = run_written(
+        training, out, same, network, callbacks=callbacks, resume=resume, processes=processes
+    )
     net.load_features(network(training), out)
     scores = training.evaluate(data.test)
     metrics = {

@@ -23,7 +23,7 @@ from dldl_fast.data.images import MEAN, STD
 from dldl_fast.files import replace_file, write_json
 from dldl_fast.metrics import e_error, mae
 from dldl_fast.models import LabelDistributionNet, TinyAgeNet
-from dldl_fast.training.checkpoint import LAST_NAME, EpochWriter, read_state, write_history
+from dldl_fast.training.checkpoint import run_written, write_history
 from dldl_fast.training.engine import Callback, EpochRecord, Training
 from dldl_fast.training.objective import LabelObjective
 from dldl_fast.training.processes import Processes
@@ -130,16 +130,9 @@ def run_training(
     same = made_with(data, settings, precision, model, processes)
     same |= {name: getattr(criterion.options, name) for name in _LOSS_SETTINGS}
     same["sigma"] = criterion.sigma
-    if resume:
-        training.load_state_dict(read_state(out / LAST_NAME, same))
-    writers: list[Callback] = []
-    if processes.is_first:
-        out.mkdir(parents=True, exist_ok=True)
-        writers.append(EpochWriter(training, out, same, _network))
-    steps_before = training.result.steps
-    result = training.run([*writers, *callbacks])
-    if result.interrupted and result.steps == steps_before:
-        raise KeyboardInterrupt
+    result = run_written(
+        training, out, same, _network, callbacks=callbacks, resume=resume, processes=processes
+    )
 
     logits = training.outputs(data.test)
     scores = LabelObjective(criterion).scores(logits, data.test)
