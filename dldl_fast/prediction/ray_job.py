@@ -64,7 +64,7 @@ def ray_cluster(
     path. Where it does not, the result of a photo says that there is no such file.
 
     All machines need the same versions of Python, Ray and this library. A cluster that this process
-    is connected to already is used, and stays connected.
+    is connected to already is used if there is no address, and stays connected.
 
     Args:
         estimator: on the CPU.
@@ -88,6 +88,8 @@ def ray_cluster(
                     print(result.name, [prediction.value for prediction in result.predictions])
     """
     connected = ray.is_initialized()
+    if connected and address is not None:
+        raise ConnectionError("connected to a Ray cluster already; leave the address out")
     if not connected:
         _connect(address)
     try:
@@ -110,8 +112,8 @@ def _connect(address: str | None) -> None:
         ray.init(address=wanted, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, OverflowError, RayError, RuntimeError, ValueError) as error:
         raise ConnectionError(
-            f"no Ray cluster at the address {wanted} ({error}); `ray status` on one of its "
-            "machines shows it"
+            f"no Ray cluster at the address {wanted or 'local'} ({error}); `ray status` on one of "
+            "its machines shows it"
         ) from error
     for name, level in _LOGGERS.items():
         logging.getLogger(name).setLevel(level)
@@ -185,5 +187,6 @@ def _run(job: list[_Photos], processes: int, estimator: Any, batch_size: int) ->
         )
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
-    for row in dataset.iter_rows():
-        yield row["item"]
+    # Without reading ahead, or results would be held back until the next ones are there.
+    for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+        yield from batch["item"]

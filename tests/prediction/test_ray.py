@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -76,7 +77,7 @@ def folder(tmp_path):
     for number in range(45):
         name = f"sub/{number:02}.png" if number % 3 == 0 else f"{number:02}.png"
         Image.fromarray(picture(number, 60, 60)).save(root / name)
-    Image.new("RGB", (60, 60)).save(root / "21b.png")
+    Image.new("RGB", (60, 60)).save(root / "00b.png")
     (root / "20.jpg").write_bytes(b"nothing")
     return root
 
@@ -105,14 +106,22 @@ class DeadlyDetector(FakeDetector):
         return super().__call__(pictures)
 
 
+class UnknownDetector(FakeDetector):
+    """Of a library that the other machines do not have."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("dldl_fast.of_tomorrow",)
+
+
 class FaultyDetector(FakeDetector):
     def __call__(self, pictures):
         raise ZeroDivisionError("a fault")
 
 
-def of_ours(errors: str) -> list[str]:
-    """Lines of stderr that are not from the C++ part of Ray, which cannot be silenced."""
-    return [line for line in errors.splitlines() if " core_worker.cc:" not in line]
+def of_ours(output: str) -> list[str]:
+    """Lines that are not from the C++ part of Ray, which cannot be silenced."""
+    of_ray = (" core_worker.cc:", "(raylet)")
+    return [line for line in output.splitlines() if not any(part in line for part in of_ray)]
 
 
 def mark(path: Path) -> None:
@@ -130,6 +139,32 @@ def on_ray(estimator, source, out, *, batch_size, **options):
 
     with ray_cluster(estimator, batch_size=batch_size) as predict_many:
         return job(estimator, source, out, predict_many=predict_many, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ray-address", "auto"], "--ray-address needs --ray"),
+        (["--ray", "--device", "cuda"], "--ray predicts on CPUs, got --device cuda; leave it out"),
+        (
+            ["--ray", "--ray-address", "ray://head:10001"],
+            "no Ray cluster at the address ray://head:10001 (expected auto, local or HOST:PORT)",
+        ),
+        (["--ray", "--ray-address", "head"], "address head (expected auto, local or HOST:PORT)"),
+        (["--ray", "--ray-address", "127.0.0.1:1"], "at the address 127.0.0.1:1 ("),
+    ],
+)
+def test_errors_are_one_message(model_folder, folder, tmp_path, arguments, message):
+    """Before a cluster is there, see below."""
+    pytest.importorskip("ray.data", reason="the extra ray is not installed")
+    out = tmp_path / "out.csv"
+    result = invoke(
+        "predict", folder, "--model", model_folder, "--no-align", "--out", out, *arguments
+    )
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert result.output.startswith("Error:")
+    assert not out.exists()
 
 
 @pytest.mark.slow
@@ -229,10 +264,25 @@ def test_a_photo_that_ends_every_process(cluster, model, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_that_cannot_begin(cluster, model, folder, tmp_path):
+    estimator = AgeEstimator(model, detector=UnknownDetector(), device="cpu")
+    message = "from '00b.png' on: its processes cannot begin.*No module named 'dldl_fast.of_tomorr"
+    with pytest.raises(DataError, match=message):
+        on_ray(estimator, folder, tmp_path / "ray.csv", batch_size=4)
+
+
+@pytest.mark.slow
 def test_a_fault_of_the_estimator_is_shown_as_it_is(cluster, model, folder, tmp_path):
     estimator = AgeEstimator(model, detector=FaultyDetector(), device="cpu")
     from ray.exceptions import RayTaskError
 
+    from dldl_fast.prediction.ray_job import ray_cluster
+
+    with (
+        pytest.raises(ConnectionError, match="connected to a Ray cluster already"),
+        ray_cluster(estimator, address="local"),
+    ):
+        pass
     with pytest.raises(RayTaskError, match="ZeroDivisionError: a fault"):
         on_ray(estimator, folder, tmp_path / "ray.csv", batch_size=4)
 
@@ -258,7 +308,7 @@ def test_the_command_and_ctrl_c(model_folder, folder, tmp_path):
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, output) == (130, "")
+    assert (process.returncode, of_ours(output)) == (130, [])
     assert of_ours(errors) == ["Interrupted."]
     rows = out.read_bytes()
     assert rows.endswith(b"\n")
@@ -275,31 +325,6 @@ def test_the_command_and_ctrl_c(model_folder, folder, tmp_path):
     assert paths[0] == paths[1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--ray-address", "auto"], "--ray-address needs --ray"),
-        (["--ray", "--device", "cuda"], "--ray predicts on CPUs, got --device cuda; leave it out"),
-        (
-            ["--ray", "--ray-address", "ray://head:10001"],
-            "no Ray cluster at the address ray://head:10001 (expected auto, local or HOST:PORT)",
-        ),
-        (["--ray", "--ray-address", "head"], "address head (expected auto, local or HOST:PORT)"),
-        (["--ray", "--ray-address", "127.0.0.1:1"], "127.0.0.1:1 ([Errno 111] Connection refused"),
-    ],
-)
-def test_errors_are_one_message(model_folder, folder, tmp_path, arguments, message):
-    pytest.importorskip("ray.data", reason="the extra ray is not installed")
-    out = tmp_path / "out.csv"
-    result = invoke(
-        "predict", folder, "--model", model_folder, "--no-align", "--out", out, *arguments
-    )
-    assert result.exit_code == 1, result.output
-    assert message in result.output
-    assert result.output.startswith("Error:")
-    assert not out.exists()
-
-
 def test_without_ray(model_folder, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "dldl_fast.prediction.ray_job", raising=False)
@@ -308,30 +333,29 @@ def test_without_ray(model_folder, folder, tmp_path, monkeypatch):
     assert "Ray Data needs the package 'ray'; run: pip install 'dldl_fast[ray]'" in result.output
 
 
+class CountingDetector(FakeDetector):
+    """Finds as many of its faces as the first number of a picture says."""
+
+    def __call__(self, pictures):
+        return [self.faces[: one[0, 0, 0]] for one in pictures]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 11, 32])
 def test_parts_of_a_stream_give_the_same(model, batch_size):
-    """Whatever number of faces the pictures have."""
+    """Although the number of faces says where batches end."""
     from dldl_fast.prediction.estimator import pictures_together
 
-    estimator = AgeEstimator(
-        model,
-        detector=FakeDetector(face(5, 5, 40), face(30, 20, 20), face(2, 2, 30)),
-        several="all",
-        no_face="skip",
-        device="cpu",
-    )
+    detector = CountingDetector(face(5, 5, 40), face(30, 20, 20), face(2, 2, 30))
+    estimator = AgeEstimator(model, detector=detector, several="all", no_face="skip", device="cpu")
     pictures = [picture(number, 60, 60) for number in range(100)]
-    seen = []
-    inner = estimator._distributions
-    estimator._distributions = lambda crops: seen.append(len(crops)) or inner(crops)
-    whole = [one.predictions for one in estimator.predict_many(pictures, batch_size=batch_size)]
-    batches = seen.copy()
-    seen.clear()
+    for one, count in zip(pictures, np.random.default_rng(0).integers(0, 4, 100), strict=True):
+        one[0, 0, 0] = count
+    whole = list(estimator.predict_many(pictures, batch_size=batch_size))
     size = pictures_together(batch_size)
+    assert batch_size <= size < batch_size + 8
     parts = []
     for first in range(0, 100, size):
         part = pictures[first : first + size]
         parts += estimator.predict_many(part, batch_size=batch_size, workers=0)
-    assert seen == batches
     for one, other in zip(whole, parts, strict=True):
-        assert [p.value for p in one] == [p.value for p in other.predictions]
+        assert [p.value for p in one.predictions] == [p.value for p in other.predictions]
