@@ -11,7 +11,7 @@ from dldl_fast.data.head_roll import load_head_roll
 from dldl_fast.data.label_spec import AGES, LabelSpec
 from dldl_fast.data.orl_age import load_orl_age
 from dldl_fast.data.protocols import split_rows
-from dldl_fast.data.sets import DATA_SETS, open_source
+from dldl_fast.data.sets import open_source, public_set
 from dldl_fast.data.table_data import default_protocol, hold_out_validation, load_table
 
 __all__ = [
@@ -46,9 +46,9 @@ def label_spec_of(source: str) -> LabelSpec:
     """
     if source in _BUILT_IN:
         return _BUILT_IN[source][0]
-    name = source.partition(":")[0]
-    if name in DATA_SETS and DATA_SETS[name].citation:
-        return DATA_SETS[name].spec
+    data_set = public_set(source)
+    if data_set is not None:
+        return data_set.spec
     return replace(AGES, unit="label units")
 
 
@@ -125,7 +125,7 @@ def load_data(
         spec.grid(),
         image_size=image_size,
         augmentation=augmentation,
-        mirror=label_spec_of(source).unit != "label units" if mirror is None else mirror,
+        mirror=public_set(source) is not None if mirror is None else mirror,
         workers=workers,
         progress=progress,
     )

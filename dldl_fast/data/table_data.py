@@ -13,7 +13,7 @@ from dldl_fast.data.face_table import FaceTable
 from dldl_fast.data.official_augment import OfficialAugmentation
 from dldl_fast.data.picture_store import decode_pictures, picture_cache
 from dldl_fast.data.protocols import Parts
-from dldl_fast.data.sets import DATA_SETS
+from dldl_fast.data.sets import public_set
 
 AUGMENTATIONS = ("light", "official")
 
@@ -34,9 +34,9 @@ def default_protocol(source: str, table: FaceTable) -> str:
         source: what `open_source` read.
         table: what it made of it.
     """
-    name = source.partition(":")[0]
-    if name in DATA_SETS and DATA_SETS[name].citation:
-        return DATA_SETS[name].protocols[0]
+    data_set = public_set(source)
+    if data_set is not None:
+        return data_set.protocols[0]
     if table.split is not None:
         return "official"
     return "random-80-20" if table.person is None else "subject-exclusive"

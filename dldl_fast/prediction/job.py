@@ -93,9 +93,7 @@ def run_job(
     unfinished = out.with_name(f".{out.name}.unfinished")
     goes_on = out.is_file() and _settings_in(unfinished) == settings
     if goes_on:
-        summary.done_before = _count_done(
-            photos(source, allow_outside=allow_outside, leave_out=annotate), out
-        )
+        summary.done_before = _count_done(listed(), out)
         for _ in range(summary.done_before):
             progress()
     if predict_many is None:

@@ -100,7 +100,6 @@ class Training:
         data: what to learn and what to test on.
         objective: the loss and its scores.
         settings: how to train.
-        batches: the training batches; default: those of ``data``.
         processes: this process among the others.
 
     Attributes:
@@ -135,7 +134,6 @@ class Training:
         objective: Objective,
         settings: TrainSettings,
         *,
-        batches: Batches | None = None,
         processes: Processes | None = None,
     ) -> None:
         self.settings = settings
@@ -148,7 +146,7 @@ class Training:
         self._precision = settings.resolved_precision(self._device)
         self._model = model
         self._check()
-        self._batches = batches or self._batches_of(data)
+        self._batches = self._batches_of(data)
         model.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self._processes.count > 1 and self._device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -32,6 +32,7 @@ __all__ = [
     "DATA_SETS",
     "DataSet",
     "open_source",
+    "public_set",
     "read_agedb",
     "read_appa_real",
     "read_cfd",
@@ -172,6 +173,17 @@ DATA_SETS = {
     )
 }
 """Every data set by its name."""
+
+
+def public_set(source: str) -> DataSet | None:
+    """The public data set that ``NAME:PATH`` names; None for anything else.
+
+    Example:
+        >>> public_set("morph:/data/morph").images, public_set("csv:faces.csv")
+        (55134, None)
+    """
+    data_set = DATA_SETS.get(source.partition(":")[0])
+    return data_set if data_set is not None and data_set.citation else None
 
 
 def read_data_set(name: str, root: Path) -> FaceTable:
