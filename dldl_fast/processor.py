@@ -9,6 +9,28 @@ from pathlib import Path
 import torch
 
 
+def usable_device(name: str) -> torch.device:
+    """The device of a name; ``"auto"`` is a CUDA device if there is one, else the CPU.
+
+    Raises:
+        ValueError: if torch does not know it or cannot use it here.
+
+    Example:
+        >>> usable_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    # torch without CUDA raises AssertionError.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used: {first_line}") from error
+    return device
+
+
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16: AVX512-BF16, AMX, CUDA from 8.0.
 

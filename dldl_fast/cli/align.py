@@ -84,8 +84,8 @@ def align(
     from dldl_fast.data.photos import photos
     from dldl_fast.faces import NO_FACE, FaceDetector, align_photos
     from dldl_fast.models import CheckpointError
+    from dldl_fast.processor import usable_device
     from dldl_fast.resume import ResumeError
-    from dldl_fast.training import TrainSettings
 
     console = Console()
     with reported(OptionError, DataError, CheckpointError, ResumeError):
@@ -95,7 +95,7 @@ def align(
         if not total:
             raise DataError(f"{source}: holds no photos")
         try:
-            where = TrainSettings(device=device).resolved_device()
+            where = usable_device(device)
         except ValueError as error:
             raise OptionError(f"--device: {error}") from error
         detector = (

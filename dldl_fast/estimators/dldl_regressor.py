@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from dldl_fast.estimators.base import LabelDistributionRegressor
 from dldl_fast.estimators.rows import Rows, check_rows, default_sigma, fit_label_grid
 from dldl_fast.loss import DLDLv2Loss
-from dldl_fast.training import TrainingDivergedError, TrainSettings
+from dldl_fast.processor import usable_device
+from dldl_fast.training import TrainingDivergedError
 
 
 class DLDLRegressor(LabelDistributionRegressor):
@@ -126,7 +127,7 @@ class DLDLRegressor(LabelDistributionRegressor):
             TrainingDivergedError: if a loss is not finite.
         """
         self._check_settings()
-        device = TrainSettings(device=self.device).resolved_device()
+        device = usable_device(self.device)
         rows = check_rows(self, X, y, sample_weight)
         grid = fit_label_grid(self.labels, rows.y)
         sigma = default_sigma(grid) if self.sigma is None else self.sigma

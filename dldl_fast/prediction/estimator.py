@@ -29,8 +29,8 @@ from dldl_fast.faces import (
 from dldl_fast.models import LabelDistributionNet
 from dldl_fast.prediction.result import PictureResult, Prediction, predictions_of
 from dldl_fast.prediction.settings import image_settings, label_spec, mirror_keeps_label
+from dldl_fast.processor import usable_device
 from dldl_fast.threads import in_order
-from dldl_fast.training import TrainSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -122,7 +122,7 @@ class AgeEstimator:
     ) -> None:
         if align and detector is None:
             raise ValueError("detector is missing; give one, or align=False for aligned pictures")
-        self._device = TrainSettings(device=device).resolved_device()
+        self._device = usable_device(device)
         self._image = image_settings(model.config)
         self.model = model.to(self._device).eval()
         self._detector = detector if align else None
@@ -159,7 +159,7 @@ class AgeEstimator:
         model = LabelDistributionNet.from_pretrained(path)
         detector = None
         if align:
-            place = TrainSettings(device=device).resolved_device()
+            place = usable_device(device)
             detector = (
                 FaceDetector.from_cache(device=place)
                 if weights is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dldl_fast.processor import computes_in_bfloat16
+from dldl_fast.processor import computes_in_bfloat16, usable_device
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("cosine", "step")
@@ -135,16 +135,7 @@ class TrainSettings:
         Raises:
             ValueError: if torch does not know it or cannot use it here.
         """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-            torch.empty(1, device=device)
-        # torch without CUDA raises AssertionError.
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            first_line = str(error).splitlines()[0]
-            raise ValueError(f"device {self.device!r} cannot be used: {first_line}") from error
-        return device
+        return usable_device(self.device)
 
     def resolved_precision(self, device: torch.device) -> str:
         """``"float32"`` or ``"bfloat16"``."""
