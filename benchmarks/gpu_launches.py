@@ -8,7 +8,6 @@ A source gives the launchers of one implementation: `forward`, `scale_rows`, `mo
 from __future__ import annotations
 
 import math
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dldl_fast.options import LossOptions
-from tests.ptx.launchers import PtxLaunchers, compile_command
+from tests.ptx.launchers import PtxLaunchers, compile_kernels
 from tests.ptx.runtime import Launch
 
 from .gpu_lines import LABELS, PLANE_SIZES
@@ -25,7 +24,7 @@ from .variants import SIGMA
 
 def _cuda(folder: Path, architecture: int) -> PtxLaunchers:
     library = folder / "launchers.so"
-    subprocess.run(compile_command(library, architecture), check=True)
+    compile_kernels(library, architecture)
     return PtxLaunchers(library)
 
 

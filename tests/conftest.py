@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -10,6 +11,10 @@ import torch
 
 from dldl_fast import backends
 from tests.cases import BACKENDS
+
+# The interpreter of PTX makes objects by the million; at Python's 700 it spends a third of its time
+# on looking for garbage.
+gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

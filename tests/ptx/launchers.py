@@ -5,7 +5,9 @@ Addresses are those of the interpreter's memory; host code only passes them on.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,19 @@ from tests.simt.launchers import ROOT, Launchers
 _CUDA = Path(__file__).with_name("cuda")
 
 
-def compile_command(output: Path, architecture: int = 80) -> list[str]:
-    """nvcc's command for a library with uncompressed PTX and without NVIDIA's runtime."""
+def compile_kernels(output: Path, architecture: int = 80) -> None:
+    """A library with uncompressed PTX and without NVIDIA's runtime, by nvcc."""
     kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     # It asks the CUDA runtime for its version, and holds no kernel.
     kernels = [path for path in kernels if path.stem != "build_info"]
     sources = [*kernels, _CUDA / "runtime.cpp", ROOT / "tests" / "simt" / "library.cpp"]
     target = f"arch=compute_{architecture},code=compute_{architecture}"
-    return [
-        str(shutil.which("nvcc")), "-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC",
-        "-gencode", target, "--compress-mode=none", "--cudart=none",
-        f"-I{ROOT / 'csrc'}", "-o", str(output), *map(str, sources),
+    command = [
+        str(shutil.which("nvcc")), f"--threads={os.cpu_count()}", "-std=c++17", "-O3",
+        "-shared", "-Xcompiler", "-fPIC", "-gencode", target, "--compress-mode=none",
+        "--cudart=none", f"-I{ROOT / 'csrc'}", "-o", str(output), *map(str, sources),
     ]  # fmt: skip
+    subprocess.run(command, check=True)
 
 
 class PtxLaunchers(Launchers):

@@ -9,6 +9,8 @@ thread they name has come to the same instruction.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,15 +106,15 @@ class Machine:
         self.end = len(program.code)
         self.issued: Array = np.zeros(self.end, np.int64)
         self.opcodes = [lookup(i) for i in program.code]
-        self.steps: list[Step] = []
+        # A launch carries out a small part of the code.
+        self.steps: list[Step] = [self._translate_and_do] * self.end
         self.controls: dict[int, ControlStep] = {}
         self.meetings: dict[int, Meeting] = {}
-        for place, instruction in enumerate(program.code):
-            self.at = place
-            try:
-                self.steps.append(self._translate(instruction, self.opcodes[place]))
-            except SyntaxNotUnderstood as error:
-                raise SyntaxNotUnderstood(f"{self._here()}: {error}") from error
+        for place, (instruction, opcode) in enumerate(zip(program.code, self.opcodes, strict=True)):
+            if _is_for_the_scheduler(opcode):
+                self.at = place
+                with self._naming_the_place():
+                    self.controls[place] = self._control(instruction, opcode)
         # For each place, the next one at which control may leave the straight line.
         self.line_ends = [self.end] * (self.end + 1)
         for place in reversed(range(self.end)):
@@ -238,17 +240,18 @@ class Machine:
         if self.steps_left < 0:
             raise Endless(f"more than {self.step_limit} instructions in lock-step")
 
+    def _translate_and_do(self, threads: Threads) -> None:
+        """The step at a place where no thread has been."""
+        with self._naming_the_place():
+            step = translate(self, self.program.code[self.at], self.opcodes[self.at])
+        self.steps[self.at] = step
+        step(threads)
+
     # Control.
 
-    def _translate(self, instruction: Instruction, opcode: Opcode) -> Step:
-        if isinstance(opcode, Control) and opcode.kind != "fence":
-            jump = jump_of(self, instruction, opcode.kind)
-            self.controls[self.at] = jump or self._meet(instruction, opcode)
-            return _no_step
-        if isinstance(opcode, WarpExchange):
-            self.controls[self.at] = self._meet(instruction, opcode)
-            return _no_step
-        return translate(self, instruction, opcode)
+    def _control(self, instruction: Instruction, opcode: Opcode) -> ControlStep:
+        jump = jump_of(self, instruction, opcode.kind) if isinstance(opcode, Control) else None
+        return jump or self._meet(instruction, opcode)
 
     # Meetings: instructions that wait for other threads.
 
@@ -286,6 +289,13 @@ class Machine:
 
     # Messages.
 
+    @contextmanager
+    def _naming_the_place(self) -> Iterator[None]:
+        try:
+            yield
+        except SyntaxNotUnderstood as error:
+            raise SyntaxNotUnderstood(f"{self._here()}: {error}") from error
+
     def _here(self) -> str:
         instruction = self.program.code[self.at]
         return f"{self.program.kernel.name}, line {instruction.line}, `{instruction.text}`"
@@ -300,8 +310,9 @@ class Machine:
         return f"{self._here()}: {who}{fault}"
 
 
-def _no_step(threads: Threads) -> None:
-    raise AssertionError("control instructions are no steps")
+def _is_for_the_scheduler(opcode: Opcode) -> bool:
+    is_control = isinstance(opcode, Control) and opcode.kind != "fence"
+    return is_control or isinstance(opcode, WarpExchange)
 
 
 def _unravel(number: int, extents: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from dldl_fast import ops
-from tests.simt.launchers import Launchers, compile_command, compiler
+from tests.shared_build import build_once
+from tests.simt.launchers import Launchers, compile_kernels, compiler
 
 
 @pytest.fixture(scope="session")
-def launchers(tmp_path_factory: pytest.TempPathFactory) -> Launchers:
+def launchers_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The launchers of csrc/cuda and their kernels, compiled for the CPU."""
     if compiler() is None:
         pytest.skip("g++ is missing: the CUDA kernels cannot be compiled for the CPU")
-    library: Path = tmp_path_factory.mktemp("simt") / "simt.so"
-    command = compile_command("library.cpp", output=library, flags=["-O2", "-fPIC", "-shared"])
-    subprocess.run(command, check=True)
-    return Launchers(library)
+
+    def build(library: Path) -> None:
+        compile_kernels("library.cpp", output=library, flags=["-O2", "-fPIC", "-shared"])
+
+    return build_once(tmp_path_factory, "simt_launchers.so", build)
+
+
+@pytest.fixture(scope="session")
+def launchers(launchers_library: Path) -> Launchers:
+    return Launchers(launchers_library)
 
 
 @pytest.fixture

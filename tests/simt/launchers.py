@@ -9,6 +9,9 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import Structure, byref, c_bool, c_double, c_int, c_int64, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -33,16 +36,25 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
-def compile_command(*sources: str, output: Path, flags: list[str]) -> list[str]:
-    """The command that compiles the kernels with `sources` of this folder."""
+def compile_kernels(*sources: str, output: Path, flags: list[str]) -> None:
+    """Compile and link the kernels with `sources` of this folder, a file on each core."""
     kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     # It asks the CUDA runtime for its version, and holds no kernel.
     kernels = [path for path in kernels if path.stem != "build_info"]
     include = [f"-I{path}" for path in (SIMT, SIMT / "cuda", ROOT / "csrc")]
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
     command = [str(compiler()), "-std=c++20", "-g1", "-fno-strict-aliasing", *warnings, *flags]
-    files = [str(SIMT / name) for name in ("machine.cpp", *sources)]
-    return [*command, *include, "-o", str(output), *files, "-x", "c++", *map(str, kernels)]
+    files = [*(SIMT / name for name in ("machine.cpp", *sources)), *kernels]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def compile_file(source: Path) -> str:
+            made = f"{folder}/{source.name}.o"
+            whole = [*command, *include, "-c", "-o", made, "-x", "c++", str(source)]
+            subprocess.run(whole, check=True)
+            return made
+
+        objects = [*pool.map(compile_file, files)]
+        subprocess.run([*command, "-o", str(output), *objects], check=True)
 
 
 class _RowValues(Structure):

@@ -10,12 +10,11 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-import pytest
 from torch.utils import cpp_extension
 
 from tests.cases import needs_cpp
 from tests.pytest_process import run_tests
-from tests.simt.launchers import compile_command, compiler
+from tests.simt.launchers import ROOT, compiler
 
 pytestmark = needs_cpp
 
@@ -24,18 +23,21 @@ FILES = ["autograd", "bad_input", "compile", "expectation", "hybrid_pool2d", "la
 NOT_THESE = "not reference and not importing and not memory and not float16_gradients_that_only"
 
 
-def test_ops_on_the_cpu(tmp_path: Path) -> None:
-    if compiler() is None:
-        pytest.skip("g++ is missing: the CUDA kernels cannot be compiled for the CPU")
+def test_ops_on_the_cpu(launchers_library: Path, tmp_path: Path) -> None:
     library = tmp_path / "ops.so"
-    include = [f"-isystem{path}" for path in cpp_extension.include_paths()]
+    include = ["-Itests/simt", "-Itests/simt/cuda", "-Icsrc"]
+    include += [f"-isystem{path}" for path in cpp_extension.include_paths()]
     include.append(f"-isystem{sysconfig.get_paths()['include']}")
     link = [f"-L{path}" for path in cpp_extension.library_paths()]
-    flags = ["-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-DTORCH_STABLE_ONLY"]
-    flags += ["-DTORCH_TARGET_VERSION=0x020d000000000000ULL", "-DDLDL_FAST_CUDA_KEY=CPU"]
-    sources = ["../../csrc/module.cpp", "../../csrc/cuda/ops.cpp", "build_info.cpp"]
-    command = compile_command(*sources, output=library, flags=[*flags, *include, *link])
-    subprocess.run([*command, "-x", "none", "-lc10", "-ltorch", "-ltorch_cpu"], check=True)
+    link += ["-lc10", "-ltorch", "-ltorch_cpu", f"-Wl,-rpath,{launchers_library.parent}"]
+    command = [
+        str(compiler()), "-std=c++20", "-O1", "-fPIC", "-shared", "-fvisibility=hidden",
+        "-DTORCH_STABLE_ONLY", "-DTORCH_TARGET_VERSION=0x020d000000000000ULL",
+        "-DDLDL_FAST_CUDA_KEY=CPU", *include, "-o", str(library),
+        "csrc/module.cpp", "csrc/cuda/ops.cpp", "tests/simt/build_info.cpp",
+        str(launchers_library), *link,
+    ]  # fmt: skip
+    subprocess.run(command, check=True, cwd=ROOT)
 
     printed = run_tests(
         "tests/simt/ops_process.py", str(library), files=FILES, chosen=NOT_THESE, environment={}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simt.launchers import compile_command, compiler
+from tests.simt.launchers import compile_kernels, compiler
 
 FLAGS = {
     "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
@@ -22,8 +22,7 @@ def executables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("g++ is missing: the CUDA kernels cannot be compiled for the CPU")
     folder: Path = tmp_path_factory.mktemp("sanitizers")
     for name, flags in FLAGS.items():
-        command = compile_command("sanitized.cpp", output=folder / name, flags=["-O1", *flags])
-        subprocess.run(command, check=True)
+        compile_kernels("sanitized.cpp", output=folder / name, flags=["-O1", *flags])
     return {name: folder / name for name in FLAGS}
 
 
