@@ -111,8 +111,10 @@ def test_policies_of_other_methods_at_every_row_length(n_labels: int, dtype: tor
 def test_every_setting(
     kind: str, divergence: str, regression: str, reduction: str, n_labels: int
 ) -> None:
+    """Two data types each, which take turns."""
     labels = bent_grid(n_labels)
-    for dtype in DTYPES:
+    first = (KINDS.index(kind) + REDUCTIONS.index(reduction)) % 2
+    for dtype in DTYPES[first::2]:
         assert_kernel_matches(
             torch.randn(5, n_labels).to(dtype),
             targets_on(labels, 5),
