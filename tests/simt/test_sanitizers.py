@@ -22,7 +22,7 @@ def executables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("g++ is missing: the CUDA kernels cannot be compiled for the CPU")
     folder: Path = tmp_path_factory.mktemp("sanitizers")
     for name, flags in FLAGS.items():
-        compile_kernels("sanitized.cpp", output=folder / name, flags=flags)
+        compile_kernels("sanitized.cpp", output=folder / name, flags=["-O1", *flags])
     return {name: folder / name for name in FLAGS}
 
 
