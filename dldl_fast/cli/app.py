@@ -14,6 +14,7 @@ from rich.markup import escape
 from dldl_fast.cli.align import align
 from dldl_fast.cli.demo import demo
 from dldl_fast.cli.evaluate import evaluate
+from dldl_fast.cli.explain import explain
 from dldl_fast.cli.export import export
 from dldl_fast.cli.predict import predict
 from dldl_fast.cli.pretrain import pretrain
@@ -504,5 +505,6 @@ app.command()(pretrain)
 app.command()(weights)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(explain)
 app.command()(export)
 app.command()(demo)

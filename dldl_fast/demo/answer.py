@@ -16,9 +16,9 @@ from torch import Tensor
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.images import open_picture
-from dldl_fast.demo.figures import as_svg, distribution_figure, score_overlay
+from dldl_fast.demo.figures import as_svg, distribution_figure
+from dldl_fast.explain import NoMapsError, score_map, score_overlay
 from dldl_fast.faces import crops_of
-from dldl_fast.models import NoMapsError, score_map
 from dldl_fast.prediction import AgeEstimator, Prediction
 from dldl_fast.prediction.annotate import annotated, decimals_of
 
@@ -80,7 +80,7 @@ def _score_maps(
     """One per crop; None where the model's features have no places."""
     inputs = estimator.network_inputs(torch.from_numpy(np.stack(crops)))
     try:
-        return list(score_map(estimator.model, inputs))
+        return list(score_map(estimator.model, inputs, upsample=False))
     except NoMapsError:
         return [None] * len(crops)
 

@@ -6,18 +6,12 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dldl_fast.prediction.result import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL.Image import Image
-
-SIDE = 224
-"""Height and width of a face on the page, in pixels."""
 
 _BAR, _LINE, _QUIET = "#f2b705", "#1f2328", "#59636e"
 
@@ -64,29 +58,3 @@ def as_svg(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="svg")
     return file.getvalue()
-
-
-def score_overlay(crop: NDArray[np.uint8], scores: Tensor) -> Image:
-    """A score map over its face in grey: dark where it is lowest, bright where it is highest.
-
-    Args:
-        crop: the face, uint8 [S, S, 3].
-        scores: its map, [h, w]; scaled to the size of the picture as the paper does it.
-
-    Returns:
-        RGB, `SIDE` x `SIDE` pixels. A map that is the same everywhere is dark everywhere.
-
-    Source:
-        Section 5.1: the map is scaled to the size of the picture.
-    """
-    from matplotlib import colormaps
-    from PIL import Image
-
-    large = torch.nn.functional.interpolate(
-        scores.cpu().double()[None, None], (SIDE, SIDE), mode="bilinear"
-    )[0, 0].numpy()
-    spread = large.max() - large.min()
-    shares = (large - large.min()) / (spread if spread > 0 else 1.0)
-    colours = colormaps["inferno"](shares)[..., :3] * 255
-    grey = np.asarray(Image.fromarray(crop).convert("L").resize((SIDE, SIDE)), np.float64)
-    return Image.fromarray((0.6 * colours + 0.4 * grey[..., None]).round().astype(np.uint8))

@@ -56,6 +56,7 @@ class Scores:
     Attributes:
         value: predicted values, float64 [N]; NaN: none.
         interval: quantiles of 5 and 95 %, float64 [N, 2]; NaN: not known.
+        std: standard deviation of every predicted distribution, float64 [N]; NaN: not known.
         crps: continuous ranked probability score of every row, float64 [N]; NaN: not known.
         emd: distance to the target distribution of every row, float64 [N]; NaN: not known.
         calibration: sum over all rows of what `dldl_fast.metrics.calibration_error` averages, [99].
@@ -66,6 +67,7 @@ class Scores:
 
     value: Tensor
     interval: Tensor
+    std: Tensor
     crps: Tensor
     emd: Tensor
     calibration: Tensor
@@ -141,6 +143,7 @@ def gather(table: FaceTable, predictions: Iterable[RowPrediction]) -> Scores:
     scores = Scores(
         value=unknown(count),
         interval=unknown(count, 2),
+        std=unknown(count),
         crps=unknown(count),
         emd=unknown(count),
         calibration=torch.zeros_like(CALIBRATION_LEVELS),
@@ -174,6 +177,8 @@ def _add_distributions(scores: Scores, table: FaceTable, chunk: list[RowPredicti
     p = torch.stack([one.distribution for one in chunk if one.distribution is not None])
     target = table.target[rows]
     sigma = table.spec.sigma if table.sigma is None else table.sigma[rows]
+    mean = p @ scores.labels
+    scores.std[rows] = (p * (scores.labels - mean[:, None]) ** 2).sum(1).sqrt()
     scores.crps[rows] = crps_rows(p, target, scores.labels)
     wanted = label_distribution(target, scores.labels, sigma)
     scores.emd[rows] = emd_rows(p, wanted, scores.labels)

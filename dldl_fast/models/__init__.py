@@ -5,7 +5,6 @@ from dldl_fast.models.checkpoint import CheckpointError
 from dldl_fast.models.comparators import VGG16, ResNet50
 from dldl_fast.models.face_identity_net import FaceIdentityNet
 from dldl_fast.models.label_distribution_net import LabelDistributionNet
-from dldl_fast.models.score_map import NoMapsError, score_map
 from dldl_fast.models.sigmoid_age_net import SigmoidThinAgeNet, SigmoidTinyAgeNet
 from dldl_fast.models.thin_age_net import (
     AGES,
@@ -26,7 +25,6 @@ __all__ = [
     "FaceIdentityNet",
     "HybridPool2d",
     "LabelDistributionNet",
-    "NoMapsError",
     "ResNet50",
     "SigmoidThinAgeNet",
     "SigmoidTinyAgeNet",
@@ -34,5 +32,4 @@ __all__ = [
     "ThinAttNet",
     "TinyAgeNet",
     "TinyAttNet",
-    "score_map",
 ]

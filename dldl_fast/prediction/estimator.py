@@ -89,6 +89,7 @@ class AgeEstimator:
         labels: label grid, float64 [K].
         spec: the same, with their unit, as far as the checkpoint says.
         size: height and width of the pictures that the model takes, in pixels.
+        flip: whether mirror images are averaged over.
 
     Raises:
         CheckpointError: if the configuration does not say what the model's pictures are.
@@ -127,7 +128,7 @@ class AgeEstimator:
         self.model = model.to(self._device).eval()
         self._detector = detector if align else None
         self._no_face, self._several = no_face, several
-        self._flip = mirror_keeps_label(model.config) if flip is None else flip
+        self.flip = mirror_keeps_label(model.config) if flip is None else flip
         self.labels = model.labels
         self.spec = label_spec(model.config, model.labels)
         self.size = self._image.size
@@ -211,6 +212,22 @@ class AgeEstimator:
                 waiting = []
         yield from self._results(waiting, batch_size)
 
+    def crops(self, images: Iterable[Picture], *, workers: int = 1) -> Iterator[list[Crop]]:
+        """The aligned faces of any number of pictures, as the model is given them.
+
+        Args:
+            images: as for `predict_many`.
+            workers: as for `predict_many`.
+
+        Yields:
+            For every picture its faces, uint8 [S, S, 3], the largest first; none for a picture that
+            gives no prediction.
+        """
+        stream = iter(images)
+        groups = iter(lambda: list(islice(stream, _TOGETHER)), [])
+        for prepared in in_order(self._prepare, groups, workers):
+            yield from (one.crops for one in prepared)
+
     def digest(self) -> str:
         """Recognises a model with the same weights, labels and configuration."""
         found = hashlib.sha256(json.dumps(self.model.config, sort_keys=True).encode())
@@ -224,6 +241,12 @@ class AgeEstimator:
         weight = next(self.model.parameters())
         pixels = crops.to(self._device).permute(0, 3, 1, 2) / 255.0
         return normalise(pixels, self._image.mean, self._image.std).to(weight.dtype)
+
+    def pixels_of(self, image: Tensor) -> NDArray[np.uint8]:
+        """The picture [H, W, 3] of a network input [3, H, W], such as the mean of several."""
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self._image.mean, self._image.std))
+        pixels = image.cpu() * std + mean
+        return (255 * pixels).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
 
     def _prepare(self, images: Sequence[Picture]) -> list[_Prepared]:
         prepared: list[_Prepared] = []
@@ -280,7 +303,7 @@ class AgeEstimator:
         """Predicted distributions, float64 [N, K] on the CPU, of crops uint8 [N, S, S, 3]."""
         images = self.network_inputs(crops)
         with torch.inference_mode():
-            both = (images, images.flip(-1)) if self._flip else (images,)
+            both = (images, images.flip(-1)) if self.flip else (images,)
             rows = [self.model(each).cpu().double().softmax(-1) for each in both]
         return torch.stack(rows).mean(0)
 

@@ -26,8 +26,8 @@ pytest.importorskip("matplotlib", reason="the extra faces is not installed")
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
 
 from dldl_fast.demo.answer import MAX_FACES, answer  # noqa: E402
-from dldl_fast.demo.figures import score_overlay  # noqa: E402
 from dldl_fast.demo.page import answered  # noqa: E402
+from dldl_fast.explain import score_overlay  # noqa: E402
 
 FACES = [face(10, 5, 90), face(100, 60, 50)]
 

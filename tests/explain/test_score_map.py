@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from dldl_fast.models import (
-    LabelDistributionNet,
-    NoMapsError,
-    SigmoidTinyAgeNet,
-    TinyAgeNet,
-    score_map,
-)
+from dldl_fast.explain import NoMapsError
+from dldl_fast.explain import score_map as upsampled_score_map
+from dldl_fast.models import LabelDistributionNet, SigmoidTinyAgeNet, TinyAgeNet
+
+
+def score_map(model, batch):
+    """Of the places of the features."""
+    return upsampled_score_map(model, batch, upsample=False)
 
 
 def prepared(model):
@@ -108,3 +109,16 @@ def test_features_without_places():
     with pytest.raises(NoMapsError, match=r"features \[N, C, h, w\].*are \[3, 3\]"):
         score_map(model, images().float())
     assert not model.features._forward_hooks
+
+
+def test_maps_are_scaled_to_the_images():
+    model = prepared(TinyAgeNet(range(5), rate=0.05))
+    scores, large = score_map(model, images()), upsampled_score_map(model, images())
+    assert scores.shape == (3, 4, 3)
+    assert large.shape == (3, 64, 48)
+    # Pixel i lies at (i + 1/2) / 16 - 1/2 between the places: 23 and 24 around place 1.
+    between = 31 / 32 * scores[:, 1, 1] + 1 / 32 * scores[:, 0, 1]
+    across = 31 / 32 * scores[:, 1, 0] + 1 / 32 * scores[:, 0, 0]
+    expected = 31 / 32 * between + 1 / 32 * across
+    torch.testing.assert_close(large[:, 23, 23], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(large[:, 0, 0], scores[:, 0, 0], rtol=1e-12, atol=1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dldl_fast.models.label_distribution_net import LabelDistributionNet, evaluating
 
@@ -12,7 +13,7 @@ class NoMapsError(ValueError):
     """A network whose features are vectors: it does not say what is where."""
 
 
-def score_map(model: LabelDistributionNet, images: Tensor) -> Tensor:
+def score_map(model: LabelDistributionNet, images: Tensor, *, upsample: bool = True) -> Tensor:
     r"""The share that every place of the last maps has in the predicted labels' logits.
 
     The last layer is applied to every place of the maps F, as it is to the pooled features, and
@@ -33,10 +34,12 @@ def score_map(model: LabelDistributionNet, images: Tensor) -> Tensor:
         model: a network whose features are maps [N, C, h, w]: the ThinAgeNet family, or a backbone
             without its own pooling.
         images: normalised, [N, 3, H, W], on the device of the model.
+        upsample: whether to scale the maps to the size of the images, as the paper does
+            (bilinear); False gives a value for every place of the features.
 
     Returns:
-        S, [N, h, w], on the same device; float32, or float64 for a model in float64. For
-        ThinAgeNet h = H // 16 and w = W // 16.
+        S, [N, H, W], or [N, h, w] without ``upsample``, on the same device; float32, or float64 for
+        a model in float64. For ThinAgeNet h = H // 16 and w = W // 16.
 
     Raises:
         NoMapsError: if the features of the model are no maps.
@@ -48,7 +51,9 @@ def score_map(model: LabelDistributionNet, images: Tensor) -> Tensor:
         >>> from dldl_fast.models import TinyAgeNet
         >>> model = TinyAgeNet(pooling="gap").eval()
         >>> images = torch.randn(2, 3, 64, 48)
-        >>> scores = score_map(model, images)
+        >>> score_map(model, images).shape
+        torch.Size([2, 64, 48])
+        >>> scores = score_map(model, images, upsample=False)
         >>> scores.shape
         torch.Size([2, 4, 3])
         >>> logits = model(images)
@@ -73,4 +78,7 @@ def score_map(model: LabelDistributionNet, images: Tensor) -> Tensor:
         weight = probabilities @ model.head.weight.to(dtype)
         bias = probabilities @ model.head.bias.to(dtype)
         scores: Tensor = torch.einsum("nc,nchw->nhw", weight, maps.to(dtype)) + bias[:, None, None]
+        if upsample:
+            size = images.shape[-2:]
+            scores = functional.interpolate(scores[:, None], size, mode="bilinear")[:, 0]
         return scores
