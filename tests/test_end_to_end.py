@@ -22,9 +22,10 @@ from dldl_fast.labels import label_grid
 from dldl_fast.models import CheckpointError
 from dldl_fast.prediction import AgeEstimator
 from dldl_fast.training import TrainSettings, run_training
+from tests.command_line import invoke
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
-testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+pytest.importorskip("typer.testing", reason="the extra cli is not installed")
 pytest.importorskip("safetensors", reason="the extra faces is not installed")
 pytest.importorskip("matplotlib", reason="the extra faces is not installed")
 
@@ -53,12 +54,6 @@ def aligned(trained, tmp_path_factory) -> Path:
         with Image.open(orl / f"s{person}" / "1.pgm") as opened:
             opened.rotate(8 * person - 28).save(folder / f"{person}.png")
     return folder
-
-
-def invoke(*arguments: object):
-    from dldl_fast.cli.app import app
-
-    return testing.CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_three_ways_give_the_same_predictions(trained, aligned, tmp_path):

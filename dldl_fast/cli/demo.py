@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from dldl_fast.cli import options
 from dldl_fast.cli.common import OptionError, reported
 from dldl_fast.cli.estimator import load_estimator
 
@@ -29,7 +30,7 @@ def demo(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Of the page; 0 takes any free one.")
     ] = 7860,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Show a page in the browser: a photo in; faces with value, distribution and score map out.
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dldl_fast.cli import options
 from dldl_fast.cli.common import OptionError, file_name, progress_bar, reported
 from dldl_fast.cli.estimator import load_estimator
 
@@ -37,14 +38,7 @@ _TITLES = {
 
 
 def evaluate(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="A CSV file with path,label[,sigma][,split][,...], a folder with labels.csv, a "
-            "folder of folders named by their label, or NAME:FOLDER for a public data set.",
-            metavar="CSV|FOLDER|NAME:FOLDER",
-        ),
-    ],
+    data: options.LabelledData,
     model: Annotated[
         Path | None, typer.Option(help="Folder with model.safetensors and config.json.")
     ] = None,
@@ -75,13 +69,7 @@ def evaluate(
     test_fraction: Annotated[
         float, typer.Option(help="Share that a random protocol holds out.")
     ] = 0.2,
-    aligned: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that dldl-fast align wrote: its crops stand for the pictures of the data.",
-            file_okay=False,
-        ),
-    ] = None,
+    aligned: options.Aligned = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -90,35 +78,17 @@ def evaluate(
             file_okay=False,
         ),
     ] = None,
-    align: Annotated[
-        bool,
-        typer.Option("--align/--no-align", help="Find faces; not for photos aligned already."),
-    ] = True,
+    align: options.Align = True,
     no_face: Annotated[
         Literal["whole", "skip"],
         typer.Option(help="Where no face is found: take the whole photo, or leave the row out."),
     ] = "whole",
-    flip: Annotated[
-        bool | None,
-        typer.Option(
-            "--flip/--no-flip",
-            help="Average over the mirror image. Default: unless the label may have a side.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces that the model sees at once.")] = 32,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Threads that read photos and find faces.")
-    ] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Folder with the weights of the face detector.", file_okay=False),
-    ] = None,
-    allow_outside: Annotated[
-        bool,
-        typer.Option("--allow-outside", help="Let a table name photos outside of its folder."),
-    ] = False,
+    flip: options.Flip = None,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 1,
+    device: options.Device = "auto",
+    weights: options.Weights = None,
+    allow_outside: options.AllowOutside = False,
 ) -> None:
     """Compare predictions with true values: all metrics, and tables of errors per group.
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from dldl_fast.cli import options
 from dldl_fast.cli.common import OptionError, progress_bar, reported
 from dldl_fast.cli.estimator import load_estimator
 
@@ -48,23 +49,11 @@ def predict(
     several: Annotated[
         Literal["largest", "all"], typer.Option(help="Which of several faces.")
     ] = "largest",
-    align: Annotated[
-        bool,
-        typer.Option("--align/--no-align", help="Find faces; not for photos aligned already."),
-    ] = True,
-    flip: Annotated[
-        bool | None,
-        typer.Option(
-            "--flip/--no-flip",
-            help="Average over the mirror image. Default: unless the label may have a side.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces that the model sees at once.")] = 32,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Threads that read photos and find faces.")
-    ] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    align: options.Align = True,
+    flip: options.Flip = None,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 1,
+    device: options.Device = "auto",
     ray: Annotated[
         bool,
         typer.Option(

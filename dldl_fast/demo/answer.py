@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.images import open_picture
 from dldl_fast.demo.figures import as_svg, distribution_figure
-from dldl_fast.explain import NoMapsError, score_map, score_overlay
+from dldl_fast.explain import score_overlay
+from dldl_fast.explain.faces import score_maps
 from dldl_fast.faces import crops_of
 from dldl_fast.prediction import AgeEstimator, Prediction
 from dldl_fast.prediction.annotate import annotated, decimals_of
@@ -56,7 +55,7 @@ def answer(estimator: AgeEstimator, path: Path) -> str:
     # The crops that the estimator made: the faces are in the predictions, unless they are none.
     faces = [one.face for one in shown if one.face is not None]
     crops = [crop.pixels for crop in crops_of(pixels, faces, several="all", size=estimator.size)]
-    maps = _score_maps(estimator, crops)
+    maps = score_maps(estimator, crops)
     panels = [_panel(estimator, *each) for each in zip(shown, crops, maps, strict=True)]
     total = len(result.predictions)
     title = "1 face" if total == 1 else f"{total} faces, the largest first"
@@ -72,17 +71,6 @@ def answer(estimator: AgeEstimator, path: Path) -> str:
 def message(text: str) -> str:
     """A text in place of an answer."""
     return f'<p class="message">{escape(text)}</p>'
-
-
-def _score_maps(
-    estimator: AgeEstimator, crops: Sequence[NDArray[np.uint8]]
-) -> Sequence[Tensor | None]:
-    """One per crop; None where the model's features have no places."""
-    inputs = estimator.network_inputs(torch.from_numpy(np.stack(crops)))
-    try:
-        return list(score_map(estimator.model, inputs, upsample=False))
-    except NoMapsError:
-        return [None] * len(crops)
 
 
 def _panel(

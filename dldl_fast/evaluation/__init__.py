@@ -15,6 +15,7 @@ from dldl_fast.evaluation.scores import (
     file_predictions,
     gather,
     model_predictions,
+    photos_of_rows,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "largest_gap",
     "make_report",
     "model_predictions",
+    "photos_of_rows",
     "require_group_columns",
     "rows_of_protocol",
     "rows_of_split",

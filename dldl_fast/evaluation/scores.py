@@ -14,7 +14,7 @@ from torch import Tensor
 from dldl_fast.data.base import DataError
 from dldl_fast.data.face_table import FaceTable
 from dldl_fast.data.photos import Photo
-from dldl_fast.functional import label_distribution
+from dldl_fast.functional import expectation, label_distribution
 from dldl_fast.metrics.distributions import (
     CALIBRATION_LEVELS,
     calibration_rows,
@@ -76,6 +76,14 @@ class Scores:
     labels: Tensor | None = None
 
 
+def photos_of_rows(
+    table: FaceTable, rows: Iterable[int], *, allow_outside: bool = False
+) -> Iterator[Photo]:
+    """The pictures of some rows of a table, which may lie outside its folder only if allowed."""
+    root = table.root.resolve()
+    return (Photo(table.paths[row], root, allow_outside, table.name) for row in rows)
+
+
 def model_predictions(
     estimator: AgeEstimator,
     table: FaceTable,
@@ -85,8 +93,7 @@ def model_predictions(
     allow_outside: bool = False,
 ) -> Iterator[RowPrediction]:
     """Predictions of a model for the pictures of a table; of several faces the largest."""
-    root = table.root.resolve()
-    pictures = (Photo(path, root, allow_outside, table.name) for path in table.paths)
+    pictures = photos_of_rows(table, range(len(table)), allow_outside=allow_outside)
     results = estimator.predict_many(pictures, batch_size=batch_size, workers=workers)
     for row, result in enumerate(results):
         if not result.predictions:
@@ -177,8 +184,8 @@ def _add_distributions(scores: Scores, table: FaceTable, chunk: list[RowPredicti
     p = torch.stack([one.distribution for one in chunk if one.distribution is not None])
     target = table.target[rows]
     sigma = table.spec.sigma if table.sigma is None else table.sigma[rows]
-    mean = p @ scores.labels
-    scores.std[rows] = (p * (scores.labels - mean[:, None]) ** 2).sum(1).sqrt()
+    # The softmax of a logarithm is the distribution itself.
+    _, scores.std[rows] = expectation(p.log(), scores.labels, return_std=True)
     scores.crps[rows] = crps_rows(p, target, scores.labels)
     wanted = label_distribution(target, scores.labels, sigma)
     scores.emd[rows] = emd_rows(p, wanted, scores.labels)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dldl_fast.data.face_table import FaceTable
-from dldl_fast.data.photos import Photo
+from dldl_fast.evaluation import photos_of_rows
+from dldl_fast.explain.score_map import NoMapsError, score_map
 from dldl_fast.prediction import AgeEstimator
 
 
@@ -24,10 +25,20 @@ def faces_of_rows(
     allow_outside: bool = False,
 ) -> Iterator[NDArray[np.uint8]]:
     """The largest face of every row, uint8 [S, S, 3]; the rows must have predictions."""
-    root = table.root.resolve()
-    photos = (Photo(table.paths[row], root, allow_outside, table.name) for row in rows)
+    photos = photos_of_rows(table, rows, allow_outside=allow_outside)
     for faces in estimator.crops(photos, workers=workers):
         yield faces[0].pixels
+
+
+def score_maps(
+    estimator: AgeEstimator, faces: Sequence[NDArray[np.uint8]]
+) -> Sequence[Tensor | None]:
+    """One per face, of the places of the features; None where these have no places."""
+    inputs = estimator.network_inputs(torch.from_numpy(np.stack(faces)))
+    try:
+        return list(score_map(estimator.model, inputs, upsample=False))
+    except NoMapsError:
+        return [None] * len(faces)
 
 
 def face_batches(

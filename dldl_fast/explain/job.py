@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dldl_fast.data.face_table import FaceTable
 from dldl_fast.evaluation import Report, Scores, make_report
 from dldl_fast.explain.curves import risk_coverage
-from dldl_fast.explain.faces import face_batches, faces_of_rows
+from dldl_fast.explain.faces import face_batches, faces_of_rows, score_maps
 from dldl_fast.explain.occlusion import Occlusion, occlusion
 from dldl_fast.explain.pictures import (
     ShownFace,
@@ -23,7 +22,6 @@ from dldl_fast.explain.pictures import (
     occlusion_figure,
     score_map_figure,
 )
-from dldl_fast.explain.score_map import NoMapsError, score_map
 from dldl_fast.files import replace_file, write_json
 from dldl_fast.metrics.distributions import CALIBRATION_LEVELS
 from dldl_fast.prediction import AgeEstimator
@@ -93,10 +91,7 @@ class Explanation:
     def shown(self, rows: Sequence[int], *, maps: bool = False) -> list[ShownFace]:
         """The faces of some rows, with their score maps if the model has any."""
         faces = list(faces_of_rows(self.estimator, self.table, rows, **self._reading))
-        scores: Sequence[Tensor | None] = [None] * len(faces)
-        if maps:
-            inputs = self.estimator.network_inputs(torch.from_numpy(np.stack(faces)))
-            scores = list(score_map(self.estimator.model, inputs).cpu())
+        scores = score_maps(self.estimator, faces) if maps else [None] * len(faces)
         return [
             ShownFace(face, float(self.table.target[row]), float(self.scores.value[row]), one)
             for face, row, one in zip(faces, rows, scores, strict=True)
@@ -127,11 +122,9 @@ def write_explanation(
     figures: dict[str, Figure] = {}
     by_label = found.rows_by(found.table.target)
     spread = np.linspace(0, len(by_label) - 1, count).round().astype(int)
-    try:
-        faces = found.shown([by_label[place] for place in spread], maps=True)
+    faces = found.shown([by_label[place] for place in spread], maps=True)
+    if all(one.scores is not None for one in faces):
         figures["score_maps.png"] = score_map_figure(faces, unit)
-    except NoMapsError:
-        pass  # features without places: nothing to draw
     by_error = found.rows_by(found.errors)
     figures["best_and_worst.png"] = gallery_figure(
         [

@@ -200,9 +200,7 @@ class AgeEstimator:
             )
         waiting: list[_Prepared] = []
         taken = 0
-        stream = iter(images)
-        groups = iter(lambda: list(islice(stream, min(_TOGETHER, batch_size))), [])
-        for prepared in in_order(self._prepare, groups, workers):
+        for prepared in self._prepared(images, min(_TOGETHER, batch_size), workers):
             waiting += prepared
             taken += len(prepared)
             # Pictures without a face count as well, or their results would wait for ever.
@@ -223,9 +221,7 @@ class AgeEstimator:
             For every picture its faces, uint8 [S, S, 3], the largest first; none for a picture that
             gives no prediction.
         """
-        stream = iter(images)
-        groups = iter(lambda: list(islice(stream, _TOGETHER)), [])
-        for prepared in in_order(self._prepare, groups, workers):
+        for prepared in self._prepared(images, _TOGETHER, workers):
             yield from (one.crops for one in prepared)
 
     def digest(self) -> str:
@@ -247,6 +243,14 @@ class AgeEstimator:
         mean, std = (torch.tensor(v)[:, None, None] for v in (self._image.mean, self._image.std))
         pixels = image.cpu() * std + mean
         return (255 * pixels).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+    def _prepared(
+        self, images: Iterable[Picture], together: int, workers: int
+    ) -> Iterator[list[_Prepared]]:
+        """Pictures with their faces cut out, in groups, ahead of whoever takes them."""
+        stream = iter(images)
+        groups = iter(lambda: list(islice(stream, together)), [])
+        return in_order(self._prepare, groups, workers)
 
     def _prepare(self, images: Sequence[Picture]) -> list[_Prepared]:
         prepared: list[_Prepared] = []

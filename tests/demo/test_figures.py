@@ -10,10 +10,7 @@ from dldl_fast.prediction.result import predictions_of
 pytest.importorskip("matplotlib", reason="the extra faces is not installed")
 pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
 
-from dldl_fast.demo.figures import (  # noqa: E402
-    as_svg,
-    distribution_figure,
-)
+from dldl_fast.demo.figures import as_svg, distribution_figure  # noqa: E402
 
 LABELS = label_grid(1, 5, 0.5)
 

@@ -13,19 +13,14 @@ from dldl_fast.faces.manifest import HEADER, ManifestRow
 from dldl_fast.labels import label_grid
 from dldl_fast.models import TinyAgeNet
 from dldl_fast.prediction import AgeEstimator
+from tests.command_line import invoke
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
-testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+pytest.importorskip("typer.testing", reason="the extra cli is not installed")
 pytest.importorskip("safetensors", reason="the extra hub is not installed")
 
 LABELS = label_grid(-10, 10, 0.5)
 ROWS = 24
-
-
-def invoke(*arguments: object):
-    from dldl_fast.cli.app import app
-
-    return testing.CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(autouse=True)

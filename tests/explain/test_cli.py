@@ -9,20 +9,15 @@ import torch
 from dldl_fast.explain import occlusion
 from dldl_fast.models import LabelDistributionNet
 from dldl_fast.prediction import AgeEstimator
+from tests.command_line import invoke
 from tests.prediction.conftest import MEAN, SIZE, STD, model, picture  # noqa: F401
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
-testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+pytest.importorskip("typer.testing", reason="the extra cli is not installed")
 pytest.importorskip("safetensors", reason="the extra hub is not installed")
 pytest.importorskip("matplotlib", reason="the extra faces is not installed")
 
 ROWS = 9
-
-
-def invoke(*arguments: object):
-    from dldl_fast.cli.app import app
-
-    return testing.CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(autouse=True)

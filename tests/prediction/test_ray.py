@@ -19,18 +19,13 @@ import torch
 from dldl_fast.data import DataError
 from dldl_fast.prediction import AgeEstimator
 from dldl_fast.prediction.job import run_job
+from tests.command_line import invoke
 from tests.prediction.conftest import FakeDetector, face, picture
 
 Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
-testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+pytest.importorskip("typer.testing", reason="the extra cli is not installed")
 
 COMMAND = [sys.executable, "-c", "from dldl_fast.cli import main; main()"]
-
-
-def invoke(*arguments: object):
-    from dldl_fast.cli.app import app
-
-    return testing.CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(autouse=True)

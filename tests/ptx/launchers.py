@@ -16,17 +16,14 @@ from torch import Tensor
 
 from tests import ptx
 from tests.ptx.runtime import Launch, Runtime
-from tests.simt.launchers import ROOT, Launchers
+from tests.simt.launchers import ROOT, Launchers, kernel_files
 
 _CUDA = Path(__file__).with_name("cuda")
 
 
 def compile_kernels(output: Path, architecture: int = 80) -> None:
     """A library with uncompressed PTX and without NVIDIA's runtime, by nvcc."""
-    kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-    # It asks the CUDA runtime for its version, and holds no kernel.
-    kernels = [path for path in kernels if path.stem != "build_info"]
-    sources = [*kernels, _CUDA / "runtime.cpp", ROOT / "tests" / "simt" / "library.cpp"]
+    sources = [*kernel_files(), _CUDA / "runtime.cpp", ROOT / "tests" / "simt" / "library.cpp"]
     target = f"arch=compute_{architecture},code=compute_{architecture}"
     command = [
         str(shutil.which("nvcc")), f"--threads={os.cpu_count()}", "-std=c++17", "-O3",

@@ -36,15 +36,19 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
+def kernel_files() -> list[Path]:
+    """The sources of the kernels and their launchers."""
+    found = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    # It asks the CUDA runtime for its version, and holds no kernel.
+    return [path for path in found if path.stem != "build_info"]
+
+
 def compile_kernels(*sources: str, output: Path, flags: list[str]) -> None:
     """Compile and link the kernels with `sources` of this folder, a file on each core."""
-    kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-    # It asks the CUDA runtime for its version, and holds no kernel.
-    kernels = [path for path in kernels if path.stem != "build_info"]
     include = [f"-I{path}" for path in (SIMT, SIMT / "cuda", ROOT / "csrc")]
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
     command = [str(compiler()), "-std=c++20", "-g1", "-fno-strict-aliasing", *warnings, *flags]
-    files = [*(SIMT / name for name in ("machine.cpp", *sources)), *kernels]
+    files = [*(SIMT / name for name in ("machine.cpp", *sources)), *kernel_files()]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def compile_file(source: Path) -> str:

@@ -15,20 +15,15 @@ import pytest
 
 import dldl_fast.cli
 from dldl_fast.options import DIVERGENCES, KINDS, REGRESSIONS
+from tests.command_line import invoke
 
 pytest.importorskip("PIL", reason="the extra faces is not installed")
 pytest.importorskip("safetensors", reason="the extra faces is not installed")
 pytest.importorskip("matplotlib", reason="the extra faces is not installed")
-testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+pytest.importorskip("typer.testing", reason="the extra cli is not installed")
 
 COMMAND = [sys.executable, "-c", "from dldl_fast.cli import main; main()"]
 RANGE = ["--label-max", "10", "--image-size", "32", "--device", "cpu"]
-
-
-def invoke(*arguments: object):
-    from dldl_fast.cli.app import app
-
-    return testing.CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def flat(text: str) -> str:
