@@ -80,6 +80,18 @@ def test_metrics_are_those_of_all_rows_at_once(own_sigma):
     assert (report.count, report.left_out, report.reasons) == (N, 0, [])
 
 
+def test_deviations_are_those_of_the_distributions():
+    """More than two chunks, and rows without a distribution between them."""
+    p = distributions(100 * torch.rand(N, dtype=torch.float64))
+    rows = [RowPrediction(row.row, 5.0) if row.row % 3 == 1 else row for row in predicted(p)]
+    std = gather(table(torch.zeros(N, dtype=torch.float64)), rows).std
+    mean = p @ LABELS
+    expected = (p * (LABELS - mean[:, None]) ** 2).sum(1).sqrt()
+    known = torch.arange(N) % 3 != 1
+    torch.testing.assert_close(std[known], expected[known], rtol=1e-9, atol=0)
+    assert std[~known].isnan().all()
+
+
 def test_rows_without_a_prediction_are_left_out():
     target = 100 * torch.rand(N, dtype=torch.float64)
     p = distributions(target)
