@@ -17,6 +17,16 @@ from tests.cases import BACKENDS
 gc.set_threshold(50_000, 20, 20)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of long tests first, so that several processes end at about the same time."""
+    long = {"ptx", "simt", "triton"}
+
+    def is_short(item: pytest.Item) -> bool:
+        return item.get_closest_marker("slow") is None and item.path.parent.name not in long
+
+    items.sort(key=is_short)
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     torch.manual_seed(20200421)

@@ -131,7 +131,7 @@ def failing_toolkit(tmp_path: Path) -> Path:
 def wheel(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A wheel with the CPU kernels, built under pip's isolation, and the log of its build.
 
-    The CUDA library is a matter of tests/simt/test_nvcc.py: for all architectures of a wheel, nvcc
+    The CUDA library is a matter of tests/ptx/test_spills.py: for all architectures of a wheel, nvcc
     takes ten minutes.
     """
     folder = tmp_path_factory.mktemp("wheel")

@@ -19,18 +19,27 @@ from tests.ptx.runtime import Launch, Runtime
 from tests.simt.launchers import ROOT, Launchers, kernel_files
 
 _CUDA = Path(__file__).with_name("cuda")
+_KEPT = "kept_by_nvcc"
 
 
 def compile_kernels(output: Path, architecture: int = 80) -> None:
-    """A library with uncompressed PTX and without NVIDIA's runtime, by nvcc."""
+    """A library with uncompressed PTX and without NVIDIA's runtime, by nvcc; see `kept_ptx`."""
+    kept = output.parent / _KEPT
+    kept.mkdir(exist_ok=True)
     sources = [*kernel_files(), _CUDA / "runtime.cpp", ROOT / "tests" / "simt" / "library.cpp"]
     target = f"arch=compute_{architecture},code=compute_{architecture}"
     command = [
         str(shutil.which("nvcc")), f"--threads={os.cpu_count()}", "-std=c++17", "-O3",
         "-shared", "-Xcompiler", "-fPIC", "-gencode", target, "--compress-mode=none",
         "--cudart=none", f"-I{ROOT / 'csrc'}", "-o", str(output), *map(str, sources),
+        "--keep", f"--keep-dir={kept}",
     ]  # fmt: skip
     subprocess.run(command, check=True)
+
+
+def kept_ptx(library: Path) -> list[Path]:
+    """The PTX in a library that `compile_kernels` made, a file for each source."""
+    return sorted((library.parent / _KEPT).glob("*.ptx"))
 
 
 class PtxLaunchers(Launchers):
