@@ -28,7 +28,9 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # or fields of data classes are described twice
 default_role = "py:obj"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"exclude-members": "extra_repr, architecture, get_extra_state, set_extra_state"}
+autodoc_default_options = {
+    "exclude-members": "extra_repr, architecture, get_extra_state, set_extra_state"
+}
 strip_signature_backslash = True  # or the argument lambda_ loses its last character
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
