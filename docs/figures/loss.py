@@ -15,6 +15,7 @@ from dldl_fast.functional import label_distribution, label_distribution_loss
 from dldl_fast.labels import label_grid
 
 LABELS = label_grid(0, 100)
+X = LABELS.tolist()
 INK, PREDICTION = "#202124", "#9aa0a6"
 COLOURS = ("#0b3d91", "#2a6fbb", "#e07b27", "#9c4f96")
 
@@ -42,13 +43,13 @@ def draw_targets() -> Figure:
     width, end, kinds = figure.subplots(1, 3)
     for sigma, colour in zip((0.25, 1.0, 2.0, 8.0), COLOURS, strict=True):
         p = label_distribution(torch.tensor(50.2), LABELS, sigma)
-        width.plot(LABELS, p, "o-", ms=3, lw=1.2, color=colour, label=rf"$\sigma$ = {sigma:g}")
+        width.plot(X, p, "o-", ms=3, lw=1.2, color=colour, label=rf"$\sigma$ = {sigma:g}")
         p = label_distribution(torch.tensor(2.0), LABELS, sigma)
-        end.plot(LABELS, p, "o-", ms=3, lw=1.2, color=colour)
+        end.plot(X, p, "o-", ms=3, lw=1.2, color=colour)
     named = ("gaussian", "gaussian_bin", "two_hot", "laplace")
     for kind, colour in zip(named, COLOURS, strict=True):
         p = label_distribution(torch.tensor(50.2), LABELS, 1.0, kind=kind)
-        kinds.plot(LABELS, p, "o-", ms=3, lw=1.2, color=colour, label=f'"{kind}"')
+        kinds.plot(X, p, "o-", ms=3, lw=1.2, color=colour, label=f'"{kind}"')
     width.set(xlim=(32, 68))
     end.set(xlim=(-1, 20))
     kinds.set(xlim=(45, 56))
@@ -77,18 +78,18 @@ def draw_gradients() -> Figure:
     settings = ((2.0, 1.0), (8.0, 1.0), (2.0, 0.1), (2.0, 0.0))
     panels = figure.subplots(2, len(settings), sharex=True, sharey="row")
     for (above, below), (sigma, lambda_) in zip(panels.T, settings, strict=True):
-        above.fill_between(LABELS, logits.softmax(-1), color=PREDICTION, alpha=0.5, lw=0)
-        above.plot(LABELS, logits.softmax(-1), color=PREDICTION, label=r"prediction $\hat p$")
-        above.plot(LABELS, label_distribution(y, LABELS, sigma), color=INK, label="target $p$")
+        above.fill_between(X, logits.softmax(-1), color=PREDICTION, alpha=0.5, lw=0)
+        above.plot(X, logits.softmax(-1), color=PREDICTION, label=r"prediction $\hat p$")
+        above.plot(X, label_distribution(y, LABELS, sigma), color=INK, label="target $p$")
         below.axhline(0, color=INK, lw=0.6)
         for name, colour, lambda_used, ld_weight in (
             ("distribution", COLOURS[1], 0.0, 1.0),
             ("expectation", COLOURS[2], lambda_, 0.0),
         ):
             step = gradient(logits, y, sigma, lambda_used, ld_weight)
-            below.bar(LABELS, step, color=colour, alpha=0.55, width=0.9, label=name)
+            below.bar(X, step.tolist(), color=colour, alpha=0.55, width=0.9, label=name)
         step = gradient(logits, y, sigma, lambda_, 1.0)
-        below.plot(LABELS, step, color=INK, lw=1.4, label="both")
+        below.plot(X, step, color=INK, lw=1.4, label="both")
         style(above, rf"$\sigma$ = {sigma:g}, $\lambda$ = {lambda_:g}")
         style(below, "")
         above.set(xlabel="", xlim=(32, 76))
