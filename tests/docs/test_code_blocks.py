@@ -1,6 +1,6 @@
 """Every block of Python in README.md and docs/ runs, and every command in them exists.
 
-The blocks of a page run in order, in one namespace and an empty folder. What a page takes for granted
+The blocks of a page run in order, in one namespace and an empty folder. What it takes for granted
 (photos, a trained model, your X and y) is made by tests/docs/setup/PAGE.py, where `prepare` returns
 the names that the page's code finds.
 """
