@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -15,6 +16,11 @@ from tests.cases import BACKENDS
 # The interpreter of PTX makes objects by the million; at Python's 700 it spends a third of its time
 # on looking for garbage.
 gc.set_threshold(50_000, 20, 20)
+
+
+# The background jobs of a script ignore Ctrl-C, and so would the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
