@@ -35,8 +35,9 @@ from dldl_fast.comparison import (
     table_titles,
     write_tables,
 )
-from dldl_fast.comparison.plots import new_figure, plot_errors, plot_predictions
+from dldl_fast.comparison.plots import plot_errors, plot_predictions
 from dldl_fast.data import DataError, MissingExtraError
+from dldl_fast.figures import new_figure
 from dldl_fast.files import replace_file
 from dldl_fast.labels import label_grid
 from dldl_fast.training import TrainingDivergedError, TrainSettings
@@ -100,7 +101,8 @@ def run_request(request: CompareRequest, console: Console) -> None:
         KeyboardInterrupt: what is finished by then is on disk.
         Exception: any of USER_ERRORS, with a message for the user.
     """
-    new_figure(1.0, 1.0)  # says now, not after all the training, if there can be no pictures
+    # Says now, not after all the training, if there can be no pictures.
+    new_figure(1.0, 1.0, extra="compare")
     sweep = parse_sweep(request.sweep)
     if request.sigma is not None and not 0.0 <= request.sigma < math.inf:
         raise OptionError(f"--sigma must be finite and >= 0, got {request.sigma}")
@@ -127,7 +129,7 @@ def run_request(request: CompareRequest, console: Console) -> None:
             folds=request.folds,
             seeds=request.seeds,
             settings=settings,
-            progress=_ProgressBar(progress),
+            progress=ComparisonProgress(progress),
         )
     lines = summarise(data, results, reference)
     if not sweep:
@@ -178,19 +180,26 @@ def _train_settings(request: CompareRequest, data: ComparisonData) -> TrainSetti
     return settings
 
 
-class _ProgressBar(Progress):
-    """A bar over all runs, and the one that is going on."""
+class ComparisonProgress(Progress):
+    """A bar over all runs, and the one that is going on.
+
+    Args:
+        progress: where the bar is drawn.
+    """
 
     def __init__(self, progress: rich.progress.Progress) -> None:
         self._progress = progress
 
     def on_start(self, runs: int) -> None:
+        """Begin the bar."""
         self._task = self._progress.add_task("training", total=runs, loss="")
 
     def on_run(self, entry: Entry, seed: int, fold: int) -> None:
+        """Say which run is going on."""
         self._progress.update(self._task, loss=f"{entry.name}, seed {seed}, fold {fold}")
 
     def on_result(self) -> None:
+        """Move the bar."""
         self._progress.advance(self._task)
 
 

@@ -92,14 +92,13 @@ def pretrain(
 ) -> None:
     """Train the features of a network to tell persons apart; dldl-fast train --init takes them."""
     from dldl_fast.cli.training_progress import TrainingProgress
-    from dldl_fast.cli.training_settings import training_settings
     from dldl_fast.data import DataError, load_table
     from dldl_fast.data.identities import hold_out_images, read_identities
     from dldl_fast.models import LabelDistributionNet
     from dldl_fast.training import TrainingDivergedError, WorkerLostError, joined_processes
     from dldl_fast.training.pretrain import run_pretraining
     from dldl_fast.training.processes import process_device
-    from dldl_fast.training.recipe import NETWORKS, load_recipe
+    from dldl_fast.training.recipe import NETWORKS, load_recipe, training_settings
     from dldl_fast.training.run import new_model
 
     console = Console()

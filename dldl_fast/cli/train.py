@@ -14,7 +14,6 @@ from rich.table import Table
 from dldl_fast import DLDLv2Loss, backends
 from dldl_fast.cli.common import OptionError, file_name, progress_bar
 from dldl_fast.cli.training_progress import TrainingProgress
-from dldl_fast.cli.training_settings import training_settings
 from dldl_fast.data import (
     DataError,
     FaceData,
@@ -35,7 +34,7 @@ from dldl_fast.training import (
     run_training,
 )
 from dldl_fast.training.processes import process_device
-from dldl_fast.training.recipe import NETWORKS, Recipe, load_recipe
+from dldl_fast.training.recipe import NETWORKS, Recipe, load_recipe, training_settings
 from dldl_fast.training.run import baseline_metrics, new_model, require_output_packages
 from dldl_fast.training.tensorboard import TensorBoardLog
 

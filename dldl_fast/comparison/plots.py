@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from dldl_fast.comparison.statistics import Line
-from dldl_fast.data.base import MissingExtraError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from dldl_fast.figures import new_figure
 
 _BLUE, _ORANGE, _INK = "#2a6fbb", "#e07b27", "#202124"
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches.
-
-    Raises:
-        MissingExtraError: if matplotlib is not installed.
-    """
-    try:
-        # Drawn without pyplot, hence without a display and without global state.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "pictures need the package 'matplotlib'; run: pip install 'dldl_fast[compare]'"
-        ) from error
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def plot_errors(path: Path, title: str, lines: Sequence[Line], reference: str) -> None:
@@ -45,7 +22,7 @@ def plot_errors(path: Path, title: str, lines: Sequence[Line], reference: str) -
         lines: from top to bottom.
         reference: name of the entry that is marked.
     """
-    figure = new_figure(8.0, 1.4 + 0.3 * len(lines))
+    figure = new_figure(8.0, 1.4 + 0.3 * len(lines), extra="compare")
     axes = figure.subplots()
     for place, line in enumerate(lines):
         score = line.scores["mae"]
@@ -72,7 +49,7 @@ def plot_predictions(path: Path, target: Tensor, predictions: dict[str, Tensor])
         predictions: by title of the panel, [N], each by a model that has not seen the row.
     """
     count = len(predictions)
-    figure = new_figure(4.6 * count, 4.6)
+    figure = new_figure(4.6 * count, 4.6, extra="compare")
     ends = [float(target.min()), float(target.max())]
     panels = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
     for axes, (title, prediction) in zip(panels, predictions.items(), strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dldl_fast.data.base import DataError, MissingExtraError
-from dldl_fast.data.table_data import AUGMENTATIONS
+from dldl_fast.data.table_data import AUGMENTATIONS, cores
 from dldl_fast.models import LabelDistributionNet, ThinAgeNet, ThinAttNet, TinyAgeNet, TinyAttNet
 from dldl_fast.training.settings import Stage, TrainSettings
 
@@ -97,6 +97,28 @@ def load_recipe(name: str) -> Recipe:
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{path}: not a recipe ({text})") from error
+
+
+def training_settings(recipe: Recipe, **options: Any) -> TrainSettings:
+    """The recipe's settings, but for the options that are given.
+
+    Args:
+        recipe: has all of them.
+        options: attributes of `TrainSettings`; None where the recipe decides. ``epochs`` are those
+            of every stage.
+
+    Raises:
+        ValueError: naming the setting that makes no sense.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if "epochs" in given:
+        epochs = given.pop("epochs")
+        given["stages"] = tuple(
+            dataclasses.replace(stage, epochs=epochs) for stage in recipe.training.stages
+        )
+    # The official augmentation takes the time of a core or more; the rest is done in one go.
+    given.setdefault("workers", cores() if recipe.augmentation == "official" else 0)
+    return dataclasses.replace(recipe.training, **given)
 
 
 def _recipe(name: str, content: dict[str, Any]) -> Recipe:

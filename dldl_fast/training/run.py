@@ -182,7 +182,10 @@ def run_training(
 
 
 def new_model(
-    network: type[LabelDistributionNet], settings: TrainSettings, labels: Tensor | None = None
+    network: type[LabelDistributionNet],
+    settings: TrainSettings,
+    labels: Tensor | None = None,
+    **architecture: Any,
 ) -> LabelDistributionNet:
     """A network with new weights that the seed decides; the caller's random state stays.
 
@@ -190,10 +193,11 @@ def new_model(
         network: ThinAgeNet or a class derived from it.
         settings: of the training.
         labels: label grid, [K]; None: the network's own.
+        architecture: more arguments of the network, such as ``pooling``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return network(labels=labels)  # type: ignore[call-arg,arg-type]
+        return network(labels=labels, **architecture)  # type: ignore[arg-type]
 
 
 def _network(training: Training) -> LabelDistributionNet:
