@@ -109,7 +109,7 @@ def load_comparison_data(
         features, target = load_diabetes(return_X_y=True)
         rows = FeatureRows(features.astype(np.float32), target)
         return _with_grid("diabetes", rows, labels, sigma)
-    if path.is_dir() or _is_table_of_pictures(path):
+    if path.is_dir() or is_table_of_pictures(path):
         if label_column not in (None, "label"):
             raise DataError(
                 f"{source}: tables of pictures have their values in the column 'label'; "
@@ -134,7 +134,8 @@ def _only_for_files(source: str, label_column: str | None, group_column: str | N
             raise DataError(f"{source}: {option} is for files only; leave it out")
 
 
-def _is_table_of_pictures(path: Path) -> bool:
+def is_table_of_pictures(path: Path) -> bool:
+    """Whether a path is a CSV file with a column ``path``, and not one of features."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return False
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,8 @@ class Results:
     """Predictions of every entry for every row, as a test row.
 
     Attributes:
-        folds: int64 [S, N], the fold that a row was tested in, for each of S seeds.
-        predictions: by name of the entry, float64 [S, N].
+        folds: int64 [S, N], the fold that a row was tested in, for each of S seeds; -1: in none.
+        predictions: by name of the entry, float64 [S, N]; NaN for rows that were never tested.
     """
 
     folds: Tensor
@@ -53,7 +54,7 @@ def run_comparison(
     entries: Sequence[Entry],
     out: Path,
     *,
-    folds: int,
+    folds: int | Tensor,
     seeds: int,
     settings: TrainSettings,
     progress: Progress | None = None,
@@ -68,7 +69,8 @@ def run_comparison(
         data: what to learn and to test on.
         entries: what to compare.
         out: folder for the predictions; see `Store`.
-        folds: number of folds.
+        folds: number of folds; or the data's own parts, the fold that every row is tested in from
+            0, int64 [N], the same for all seeds, -1 for rows to learn from only.
         seeds: number of seeds, >= 1.
         settings: budget of a network; its seed is not used.
         progress: told about every run.
@@ -81,16 +83,20 @@ def run_comparison(
     """
     progress = progress or Progress()
     # Before the folder is made, since these can fail.
-    fold_of = torch.stack(
-        [fold_of_rows(len(data), folds, seed, data.group) for seed in range(seeds)]
-    )
+    if isinstance(folds, Tensor):
+        fold_of = folds.expand(seeds, -1)
+    else:
+        fold_of = torch.stack(
+            [fold_of_rows(len(data), folds, seed, data.group) for seed in range(seeds)]
+        )
+    count = int(fold_of.max()) + 1
     store = Store(out, _settings(data, folds, settings))
     predictions = {
         entry.name: torch.full(fold_of.shape, torch.nan, dtype=torch.float64) for entry in entries
     }
-    progress.on_start(seeds * folds * len(entries))
+    progress.on_start(seeds * count * len(entries))
     for seed in range(seeds):
-        for fold in range(folds):
+        for fold in range(count):
             train = (fold_of[seed] != fold).nonzero().ravel()
             test = (fold_of[seed] == fold).nonzero().ravel()
             for entry in entries:
@@ -119,13 +125,13 @@ def predict_fold(
     return fit_network(data, train, test, method, settings)
 
 
-def _settings(data: ComparisonData, folds: int, settings: TrainSettings) -> dict[str, Any]:
+def _settings(data: ComparisonData, folds: int | Tensor, settings: TrainSettings) -> dict[str, Any]:
     """All that predictions depend on, besides entry, seed and fold."""
     return {
         "rows": len(data),
         "labels": describe_labels(data.labels),
         "sigma": _range(data.sigma),
-        "folds": folds,
+        "folds": folds if isinstance(folds, int) else f"given, {_crc(folds):08x}",
         "network": f"MLP, {HIDDEN_UNITS} hidden units" if data.images is None else "TinyAgeNet",
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
@@ -135,6 +141,10 @@ def _settings(data: ComparisonData, folds: int, settings: TrainSettings) -> dict
         "dldl_fast": dldl_fast.__version__,
         "sha256 of the data": data.fingerprint(),
     }
+
+
+def _crc(folds: Tensor) -> int:
+    return zlib.crc32(folds.numpy().tobytes())
 
 
 def _range(sigma: Tensor) -> list[float]:

@@ -25,7 +25,7 @@ class Score(NamedTuple):
     mean: float
     """NaN if it is not defined on some fold."""
     spread: float
-    """Standard deviation of the folds' values (divided by their number less one)."""
+    """Standard deviation of the folds' values (divided by their number less one); NaN for one."""
     folds: list[float]
     """The value of every fold, seed by seed."""
 
@@ -102,7 +102,8 @@ def fold_scores(data: ComparisonData, folds: Tensor, prediction: Tensor) -> dict
 
 def _score(values: list[float]) -> Score:
     all_folds = torch.tensor(values, dtype=torch.float64)
-    return Score(float(all_folds.mean()), float(all_folds.std()), values)
+    spread = float(all_folds.std()) if len(values) > 1 else math.nan
+    return Score(float(all_folds.mean()), spread, values)
 
 
 def unit_errors(prediction: Tensor, target: Tensor, group: Tensor | None) -> Tensor:

@@ -15,6 +15,7 @@ from dldl_fast.data.sets import open_source, public_set
 from dldl_fast.data.table_data import default_protocol, hold_out_validation, load_table
 
 __all__ = [
+    "BUILT_IN",
     "DataError",
     "FaceData",
     "FaceTable",
@@ -28,10 +29,11 @@ __all__ = [
     "load_table",
 ]
 
-_BUILT_IN = {
+BUILT_IN = {
     "head-roll": (LabelSpec(-45, 45, 1, sigma=3.0, unit="degrees"), load_head_roll),
     "orl-age": (AGES, load_orl_age),
 }
+"""Labels and loaders of the data sets that packages bring, by name."""
 
 
 def label_spec_of(source: str) -> LabelSpec:
@@ -44,8 +46,8 @@ def label_spec_of(source: str) -> LabelSpec:
         >>> label_spec_of("cfd:/data/CFD").label_max
         7
     """
-    if source in _BUILT_IN:
-        return _BUILT_IN[source][0]
+    if source in BUILT_IN:
+        return BUILT_IN[source][0]
     data_set = public_set(source)
     if data_set is not None:
         return data_set.spec
@@ -94,7 +96,7 @@ def load_data(
         MissingExtraError: naming the extra to install.
         ValueError: if an argument makes no sense.
     """
-    if source in _BUILT_IN:
+    if source in BUILT_IN:
         for name, given in (
             ("--aligned", aligned is not None),
             ("--protocol", protocol is not None),
@@ -103,7 +105,7 @@ def load_data(
         ):
             if given:
                 raise ValueError(f"{source} makes its own images and parts; leave out {name}")
-        load = _BUILT_IN[source][1]
+        load = BUILT_IN[source][1]
         return load(spec.grid(), image_size=image_size, test_fraction=test_fraction, seed=seed)
     table = open_source(source, spec=spec, allow_zero_sigma=allow_zero_sigma)
     if aligned is not None:

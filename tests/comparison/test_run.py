@@ -30,6 +30,7 @@ from dldl_fast.comparison import (
     sweep_entries,
 )
 from dldl_fast.comparison.fit import fit_network
+from dldl_fast.comparison.statistics import fold_scores
 from dldl_fast.data import DataError
 from dldl_fast.labels import label_grid
 from dldl_fast.methods import method_names
@@ -111,6 +112,25 @@ def test_methods_and_seeds_can_be_added(data: ComparisonData, tmp_path: Path) ->
     entries = method_entries([*METHODS, "er-l1"], data)
     run_comparison(data, entries, tmp_path, folds=3, seeds=2, settings=SETTINGS, progress=runs)
     assert runs.done == 24
+
+
+def test_parts_of_the_data_take_the_place_of_folds(data: ComparisonData, tmp_path: Path) -> None:
+    parts = torch.full((len(data),), -1)
+    parts[100:130], parts[200:210] = 0, 1
+    found = compare(data, tmp_path, folds=parts)
+    assert torch.equal(found.folds, parts.expand(2, -1))
+    for prediction in found.predictions.values():
+        assert torch.equal(prediction.isfinite(), (parts >= 0).expand(2, -1))
+    # What the other fold tests is learnt from, as are the rows that no fold tests.
+    for fold in (0, 1):
+        expected = data.target[parts != fold].quantile(0.5)
+        assert (found.predictions["median"][:, parts == fold] == expected).all()
+    errors = found.predictions["dldl-v2"][:, parts >= 0] - data.target[parts >= 0]
+    score = fold_scores(data, found.folds, found.predictions["dldl-v2"])["mae"]
+    by_fold = [row[rows].abs().mean() for row in errors for rows in (slice(0, 30), slice(30, 40))]
+    assert score.folds == pytest.approx([float(value) for value in by_fold])
+    with pytest.raises(ResumeError, match="folds = given, "):
+        compare(data, tmp_path, folds=torch.where(parts == 1, -1, parts))
 
 
 @pytest.mark.parametrize(
