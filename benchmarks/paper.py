@@ -12,6 +12,7 @@ from dldl_fast.labels import label_grid
 from dldl_fast.models import VGG16, ResNet50, ThinAgeNet, ThinAttNet, TinyAgeNet, TinyAttNet
 from dldl_fast.models.label_distribution_net import LabelDistributionNet
 from dldl_fast.models.thin_age_net import SCUT_FBP
+from dldl_fast.reproduction.paper import TABLES, TINY_MEGABYTES, Column
 
 
 class PaperNetwork(NamedTuple):
@@ -32,13 +33,23 @@ class PaperNetwork(NamedTuple):
     megabytes: float | None = None
 
 
+def _printed(
+    make: Callable[[], LabelDistributionNet], table: int, row: str, megabytes: float | None = None
+) -> PaperNetwork:
+    printed = [TABLES[f"table{table}"].value(row, Column("", name)) for name in _SIZES]
+    millions, milliseconds = (value for value in printed if value is not None)
+    return PaperNetwork(make, table, millions, milliseconds, megabytes)
+
+
+_SIZES = ("parameters", "milliseconds")
+
 PAPER = {
-    "VGG16": PaperNetwork(VGG16, 2, 134.6, 133.30),
-    "ResNet50": PaperNetwork(lambda: ResNet50(label_grid(*SCUT_FBP)), 3, 23.6, 108.28),
-    "ThinAgeNet": PaperNetwork(ThinAgeNet, 2, 3.7, 51.05),
-    "TinyAgeNet": PaperNetwork(TinyAgeNet, 2, 0.9, 24.26, 3.8),
-    "ThinAttNet": PaperNetwork(ThinAttNet, 3, 3.7, 51.05),
-    "TinyAttNet": PaperNetwork(TinyAttNet, 3, 0.9, 24.26),
+    "VGG16": _printed(VGG16, 2, "DLDL"),
+    "ResNet50": _printed(lambda: ResNet50(label_grid(*SCUT_FBP)), 3, "LDL (ResNet50)"),
+    "ThinAgeNet": _printed(ThinAgeNet, 2, "DLDL-v2 (ThinAgeNet)"),
+    "TinyAgeNet": _printed(TinyAgeNet, 2, "DLDL-v2 (TinyAgeNet)", TINY_MEGABYTES),
+    "ThinAttNet": _printed(ThinAttNet, 3, "DLDL-v2 (ThinAttNet)"),
+    "TinyAttNet": _printed(TinyAttNet, 3, "DLDL-v2 (TinyAttNet)"),
 }
 
 

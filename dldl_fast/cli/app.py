@@ -18,6 +18,7 @@ from dldl_fast.cli.explain import explain
 from dldl_fast.cli.export import export
 from dldl_fast.cli.predict import predict
 from dldl_fast.cli.pretrain import pretrain
+from dldl_fast.cli.reproduce import reproduce
 from dldl_fast.cli.weights import weights
 
 app = typer.Typer(
@@ -47,7 +48,7 @@ def encodings(
     ] = Path("encodings.png"),
 ) -> None:
     """Draw the encodings of an age of 50: p.d.f., c.d.f. and ranking code (the paper's Fig. 2)."""
-    from dldl_fast.cli.encodings import draw_encodings
+    from dldl_fast.reproduction.encodings_figure import draw_encodings
 
     try:
         draw_encodings(out)
@@ -508,3 +509,4 @@ app.command()(evaluate)
 app.command()(explain)
 app.command()(export)
 app.command()(demo)
+app.command()(reproduce)

@@ -124,7 +124,8 @@ def write_explanation(
     spread = np.linspace(0, len(by_label) - 1, count).round().astype(int)
     faces = found.shown([by_label[place] for place in spread], maps=True)
     if all(one.scores is not None for one in faces):
-        figures["score_maps.png"] = score_map_figure(faces, unit)
+        title = "Score maps: bright places speak most for the prediction"
+        figures["score_maps.png"] = score_map_figure([(title, faces)], unit)
     by_error = found.rows_by(found.errors)
     figures["best_and_worst.png"] = gallery_figure(
         [

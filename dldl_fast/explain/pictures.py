@@ -39,19 +39,26 @@ class ShownFace:
     scores: Tensor | None = None
 
 
-def score_map_figure(faces: Sequence[ShownFace], unit: str) -> Figure:
-    """Every face above its score map, with true and predicted value (Figs. 6 and 7)."""
-    figure = _figure(1.7 * len(faces), 4.1)
-    cells = figure.subplots(2, len(faces), squeeze=False)
-    for (face_axes, map_axes), one in zip(cells.T, faces, strict=True):
-        _show(face_axes, one.pixels)
-        face_axes.set_title(_values(one), fontsize=9)
-        if one.scores is not None:
-            _show(map_axes, np.asarray(score_overlay(one.pixels, one.scores)))
-    figure.suptitle(
-        f"Score maps: bright places speak most for the prediction ({unit}: predicted, true)",
-        fontsize=10,
-    )
+def score_map_figure(rows: Sequence[tuple[str, Sequence[ShownFace]]], unit: str) -> Figure:
+    """Every face above its score map, with true and predicted value (Figs. 6 and 7).
+
+    Args:
+        rows: faces side by side, and the title above them.
+        unit: of the labels.
+    """
+    columns = max(len(faces) for _, faces in rows)
+    figure = _figure(max(1.7 * columns, 6.0), 4.1 * len(rows))
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (title, faces) in zip(parts, rows, strict=True):
+        part.suptitle(f"{title} ({unit}: predicted, true)", fontsize=10)
+        cells = part.subplots(2, columns, squeeze=False)
+        for axes in cells.flat:
+            axes.set_axis_off()
+        for (face_axes, map_axes), one in zip(cells.T, faces, strict=False):
+            _show(face_axes, one.pixels)
+            face_axes.set_title(_values(one), fontsize=9)
+            if one.scores is not None:
+                _show(map_axes, np.asarray(score_overlay(one.pixels, one.scores)))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The command `dldl-fast encodings`: the paper's Fig. 2."""
+"""The paper's Fig. 2, as the command `dldl-fast encodings` draws it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dldl_fast.data.base import MissingExtraError
 from dldl_fast.encodings import cdf, pdf, ranking_code
+from dldl_fast.figures import new_figure
 from dldl_fast.files import replace_file
 from dldl_fast.labels import label_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_AGE = 50.0
-_SIGMAS = {1.0: "#0b3d91", 2.0: "#2a6fbb", 5.0: "#e07b27", 10.0: "#9c4f96"}
+AGE = 50.0
+"""The age whose encodings are shown, in years."""
+
+SIGMAS = {1.0: "#0b3d91", 2.0: "#2a6fbb", 5.0: "#e07b27", 10.0: "#9c4f96"}
+"""Standard deviations in years, and the colours of their curves."""
+
 _INK = "#202124"
 
 
@@ -32,20 +36,10 @@ def draw_encodings(path: Path) -> None:
         ValueError: if matplotlib knows no format with that ending.
         OSError: if the file cannot be written.
     """
-    try:
-        # The classes below draw without pyplot, hence without a display and without global state.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "the figure needs the package 'matplotlib'; run: pip install 'dldl_fast[faces]'"
-        ) from error
-
-    labels, y = label_grid(0, 100), torch.tensor(_AGE)
-    figure = Figure(figsize=(12.0, 3.8), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    labels, y = label_grid(0, 100), torch.tensor(AGE)
+    figure = new_figure(12.0, 3.8)
     density, cumulative, ranking = figure.subplots(1, 3)
-    for sigma, colour in _SIGMAS.items():
+    for sigma, colour in SIGMAS.items():
         name = rf"$\sigma$ = {sigma:g}"
         c = cdf(y, labels, sigma)
         _curve(density, labels, pdf(y, labels, sigma), colour, name)
@@ -63,7 +57,7 @@ def _curve(axes: Axes, labels: Tensor, values: Tensor, colour: str, name: str) -
     """A dot for every label: an encoding has no values between them."""
     axes.plot(labels.numpy(), values.numpy(), "o-", color=colour, label=name, ms=2.5, lw=1.2)
     # Where the curves differ; further out all are 0 or 1.
-    axes.set(xlabel="label (years)", xlim=(_AGE - 25, _AGE + 25))
+    axes.set(xlabel="label (years)", xlim=(AGE - 25, AGE + 25))
     axes.grid(color="#e8eaed")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,97 @@
+"""The picture of a table, and of the labels of data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from dldl_fast.figures import new_figure
+from dldl_fast.reproduction.measurements import Measurements
+from dldl_fast.reproduction.paper import PaperTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = ("#2a6fbb", "#e07b27", "#3f8f4f", "#9c4f96", "#8a6d3b", "#5f6368")
+_MARKERS = "osD^vP"
+
+
+def plot_table(path: Path, paper: PaperTable, found: Measurements) -> None:
+    """Mean absolute errors: the paper's in one panel, those measured in another.
+
+    Two panels, since another data set has another scale; every series says whose it is.
+
+    Args:
+        path: picture to write.
+        paper: the table of the paper.
+        found: what was measured.
+    """
+    rows = list(dict.fromkeys([*paper.rows, *found.values]))
+    printed = {
+        f"paper: {column.title()}": [paper.value(row, column) for row in rows]
+        for column in paper.columns
+        if column.metric == "mae"
+    }
+    measured = {
+        f"measured: {column.title()}": [found.values.get(row, {}).get(column) for row in rows]
+        for column in found.columns()
+        if column.metric == "mae"
+    }
+    figure = new_figure(11.0, 2.0 + 0.32 * len(rows))
+    figure.suptitle(paper.title)
+    left, right = figure.subplots(1, 2, sharey=True)
+    _points(left, printed, "what the paper prints")
+    _points(right, measured, "measured here")
+    left.set_yticks(range(len(rows)), rows)
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    figure.savefig(path)
+
+
+def _points(axes: Axes, series: Mapping[str, Sequence[float | None]], title: str) -> None:
+    for number, (name, values) in enumerate(series.items()):
+        places = [place for place, value in enumerate(values) if value is not None]
+        axes.plot(
+            [value for value in values if value is not None],
+            places,
+            _MARKERS[number % len(_MARKERS)],
+            color=_COLOURS[number % len(_COLOURS)],
+            label=name,
+            ms=6,
+            alpha=0.85,
+        )
+    axes.set(title=title, xlabel="MAE")
+    axes.grid(color="#e8eaed")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if series:
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+
+
+def plot_histograms(path: Path, panels: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]) -> None:
+    """Shares of the images by label, one panel for every unit, as in Fig. 1.
+
+    Args:
+        path: picture to write.
+        panels: by unit, and in it by name of the data set: centres of the bins and shares, [B].
+    """
+    figure = new_figure(6.0 * len(panels), 4.2)
+    axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
+    for number, (axes, (unit, sets)) in enumerate(zip(axes_of, panels.items(), strict=True)):
+        for colour, (name, (centres, shares)) in zip(_cycle(len(sets)), sets.items(), strict=True):
+            axes.plot(centres.numpy(), 100 * shares.numpy(), "-", color=colour, label=name)
+            axes.fill_between(centres.numpy(), 100 * shares.numpy(), color=colour, alpha=0.15)
+        axes.set(title=f"({chr(97 + number)})", xlabel=unit, ylabel="share of the rows in %")
+        axes.set_ylim(0, None)
+        axes.grid(color="#e8eaed")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def _cycle(count: int) -> list[str]:
+    return [str(colour) for colour in np.resize(np.array(_COLOURS), count)]
