@@ -91,7 +91,9 @@ def reproduce(
             watch=ReproductionProgress(progress),
         )
         written = reproduce(job, shlex.join(["dldl-fast", *sys.argv[1:]]))
-        console.print(markdown(written.outcome.sheet), highlight=False, markup=False)
+        console.print(
+            markdown(written.outcome.sheet), highlight=False, markup=False, soft_wrap=True
+        )
         for line in written.outcome.differences:
             console.print(f"- {escape(line)}", highlight=False)
         console.print(f"{', '.join(written.files)} in {escape(str(folder))}", highlight=False)

@@ -40,7 +40,7 @@ class ShownFace:
 
 
 def score_map_figure(rows: Sequence[tuple[str, Sequence[ShownFace]]], unit: str) -> Figure:
-    """Every face above its score map, with true and predicted value (Figs. 6 and 7).
+    """Every face above its score map, with predicted value and label (Figs. 6 and 7).
 
     Args:
         rows: faces side by side, and the title above them.
@@ -50,7 +50,7 @@ def score_map_figure(rows: Sequence[tuple[str, Sequence[ShownFace]]], unit: str)
     figure = _figure(max(1.7 * columns, 6.0), 4.1 * len(rows))
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, faces) in zip(parts, rows, strict=True):
-        part.suptitle(f"{title} ({unit}: predicted, true)", fontsize=10)
+        part.suptitle(f"{title} ({unit}: predicted, label)", fontsize=10)
         cells = part.subplots(2, columns, squeeze=False)
         for axes in cells.flat:
             axes.set_axis_off()

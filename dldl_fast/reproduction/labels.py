@@ -59,7 +59,7 @@ def fig1(job: Job) -> Outcome:
         sheet=Sheet(headers, sheet),
         draw=lambda path: plot_histograms(path, panels),
         differences=[
-            differing_data(notes, list(SIZES)),
+            *differing_data(notes, list(SIZES)),
             "The paper prints no numbers of its Fig. 1 but those of Table 1, which stand in the "
             "table; its text sees peaks near 2 and 26 years in ChaLearn16 and near 20 and 40 in "
             "Morph, and one peak in ChaLearn15.",

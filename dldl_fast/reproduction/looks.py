@@ -227,7 +227,7 @@ def _judge(job: Job, paper_sets: Sequence[str]) -> _Judge:
         estimator = AgeEstimator(model, align=False, device=job.settings.device)
         data = load_faces(job, source, image_size=size, spec=estimator.spec)
         differences = [
-            differing_data([(data.name, parts_of(data))], paper_sets),
+            *differing_data([(data.name, parts_of(data))], paper_sets),
             f"Network: {type(model).__name__} of {job.model}, as it was trained there; the paper's "
             "is ThinAgeNet or ThinAttNet, pre-trained on face recognition.",
         ]

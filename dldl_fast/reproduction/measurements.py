@@ -32,7 +32,7 @@ class Measurements:
 
     Attributes:
         values: measured numbers.
-        reasons: why a row has none, by row and data set.
+        reasons: why a row has none, by row and data set; "" for what depends on no data.
     """
 
     values: dict[str, dict[Column, float]] = field(default_factory=dict)
@@ -89,7 +89,8 @@ def beside_paper(paper: PaperTable, found: Measurements, otherwise: str) -> Shee
             paper.value(row, column) if origin == PAPER else values.get(column)
             for column, origin in ordered
         ]
-        reasons = [f"{data}: {reason}" for data, reason in found.reasons.get(row, {}).items()]
+        given = found.reasons.get(row, {}).items()
+        reasons = [f"{data}: {reason}" if data else reason for data, reason in given]
         why = "; ".join(reasons) or ("" if values else otherwise)
         lines.append([row, *cells, why])
     headers = ["", *(f"{column.title()} {origin}" for column, origin in ordered)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor
 
 from dldl_fast.figures import new_figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOURS = ("#2a6fbb", "#e07b27", "#3f8f4f", "#9c4f96", "#8a6d3b", "#5f6368")
-_MARKERS = "osD^vP"
+_STYLES = list(zip(_COLOURS, "osD^vP", strict=True))
 
 
 def plot_table(path: Path, paper: PaperTable, found: Measurements) -> None:
@@ -44,26 +44,33 @@ def plot_table(path: Path, paper: PaperTable, found: Measurements) -> None:
     figure = new_figure(11.0, 2.0 + 0.32 * len(rows))
     figure.suptitle(paper.title)
     left, right = figure.subplots(1, 2, sharey=True)
-    _points(left, printed, "what the paper prints")
-    _points(right, measured, "measured here")
+    _points(left, printed, "what the paper prints", _STYLES[: len(printed)])
+    # Other colours than those of the paper's data sets, which these are not.
+    _points(right, measured, "measured here", _STYLES[len(printed) :])
     left.set_yticks(range(len(rows)), rows)
     left.set_ylim(len(rows) - 0.5, -0.5)
     figure.savefig(path)
 
 
-def _points(axes: Axes, series: Mapping[str, Sequence[float | None]], title: str) -> None:
-    for number, (name, values) in enumerate(series.items()):
+def _points(
+    axes: Axes,
+    series: Mapping[str, Sequence[float | None]],
+    title: str,
+    styles: Sequence[tuple[str, str]],
+) -> None:
+    for (name, values), (colour, marker) in zip(series.items(), cycle(styles), strict=False):
         places = [place for place, value in enumerate(values) if value is not None]
         axes.plot(
             [value for value in values if value is not None],
             places,
-            _MARKERS[number % len(_MARKERS)],
-            color=_COLOURS[number % len(_COLOURS)],
+            marker,
+            color=colour,
             label=name,
             ms=6,
             alpha=0.85,
         )
     axes.set(title=title, xlabel="MAE")
+    axes.set_xlim(0, None)  # so that a small difference looks small
     axes.grid(color="#e8eaed")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,7 +88,7 @@ def plot_histograms(path: Path, panels: Mapping[str, Mapping[str, tuple[Tensor, 
     figure = new_figure(6.0 * len(panels), 4.2)
     axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
     for number, (axes, (unit, sets)) in enumerate(zip(axes_of, panels.items(), strict=True)):
-        for colour, (name, (centres, shares)) in zip(_cycle(len(sets)), sets.items(), strict=True):
+        for colour, (name, (centres, shares)) in zip(cycle(_COLOURS), sets.items(), strict=False):
             axes.plot(centres.numpy(), 100 * shares.numpy(), "-", color=colour, label=name)
             axes.fill_between(centres.numpy(), 100 * shares.numpy(), color=colour, alpha=0.15)
         axes.set(title=f"({chr(97 + number)})", xlabel=unit, ylabel="share of the rows in %")
@@ -91,7 +98,3 @@ def plot_histograms(path: Path, panels: Mapping[str, Mapping[str, tuple[Tensor, 
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     figure.savefig(path)
-
-
-def _cycle(count: int) -> list[str]:
-    return [str(colour) for colour in np.resize(np.array(_COLOURS), count)]

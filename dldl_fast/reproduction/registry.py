@@ -103,7 +103,7 @@ def reproduce(job: Job, command: str = "") -> Written:
     made = {
         "command": command,
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-        "machine": f"{processor_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "machine": f"{processor_name()}, {os.cpu_count()} cores, threads {torch.get_num_threads()}",
     }
     if job.settings.resolved_device().type == "cuda":
         made["GPU"] = torch.cuda.get_device_name(job.settings.resolved_device())

@@ -110,5 +110,7 @@ def _text(cell: Cell, title: str) -> str:
     if cell is None:
         return "" if title.endswith(PAPER) else "not measured"
     if isinstance(cell, float):
-        return f"{cell:g}" if title.endswith(PAPER) else f"{cell:.4g}"
+        if title.endswith(PAPER):
+            return f"{cell:g}"
+        return f"{cell:.4g}" if abs(cell) < 1e4 else f"{cell:.0f}"
     return str(cell).replace("|", "\\|").replace("\n", " ")

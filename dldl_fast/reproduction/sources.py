@@ -44,18 +44,24 @@ def load_faces(
     )
 
 
-def differing_data(names_and_notes: Sequence[tuple[str, str]], paper_sets: Sequence[str]) -> str:
-    """What is to be said of the data, in one line.
+def differing_data(
+    names_and_notes: Sequence[tuple[str, str]], paper_sets: Sequence[str]
+) -> list[str]:
+    """What is to be said of each data set.
 
     Args:
         names_and_notes: of the data that were measured on.
         paper_sets: names of the data sets that the paper measures on.
+
+    Example:
+        >>> differing_data([("faces", "12 images.")], ["morph", "cfd"])
+        ["Data: faces is none of the paper's (Morph, CFD): its numbers do not compare. 12 images."]
     """
-    parts = []
     papers = ", ".join(DATA_TITLES[name] for name in paper_sets)
+    lines = []
     for name, note in names_and_notes:
-        text = f"{name} is a data set of the paper's"
+        text = f"{name} is a data set of the paper's."
         if name not in paper_sets:
-            text = f"{name} is none of the paper's data sets ({papers}); do not compare the numbers"
-        parts.append(f"{text}. {note}".strip().rstrip("."))
-    return "Data: " + "; ".join(parts) + "."
+            text = f"{name} is none of the paper's ({papers}): its numbers do not compare."
+        lines.append(f"Data: {text} {note}".strip())
+    return lines

@@ -133,7 +133,7 @@ def network_differences(
     settings, recipe = job.settings, job.recipe
     pretrained = ", ".join(str(folder) for folder in job.init)
     return [
-        differing_data(data, paper),
+        *differing_data(data, paper),
         f"Pre-training: {pretrained or 'none, networks begin with random weights'}; the paper's "
         "networks begin with face recognition, learnt from 5 million pictures of 54 thousand "
         "people.",
@@ -158,6 +158,7 @@ def _networks_of_both_sizes(job: Job, networks: Mapping[str, type[ThinAgeNet]]) 
             found.add(row, "", {"parameters": parameters / 1e6})
             found.add(row, data.name, _scores(model, data, source, metrics))
         found.add(CONSTANT, data.name, _constant_scores(data, source, metrics))
+    found.leave_out(CONSTANT, "", "it is no network")
     device = job.settings.resolved_device()
     for number, (row, network) in enumerate(networks.items()):
         job.watch.on_work("timing")(number, len(networks))
@@ -188,7 +189,7 @@ def forward_milliseconds(model: LabelDistributionNet) -> float:
 
 
 def _load() -> str:
-    threads = f"{torch.get_num_threads()} threads"
+    threads = f"threads {torch.get_num_threads()}"
     if not hasattr(os, "getloadavg"):
         return threads
     return f"{threads}, load {os.getloadavg()[0]:.1f}"

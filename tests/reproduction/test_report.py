@@ -21,10 +21,11 @@ PAPER = PaperTable(
 @pytest.fixture
 def found():
     found = Measurements()
-    found.add("DLDL", "", {"parameters": 4.0})
+    found.add("DLDL", "", {"parameters": 4.0, "milliseconds": 12345.6})
     found.add("DLDL", "faces", {"mae": 8.125, "e_error": 0.5})
     found.add("DLDL", "cfd", {"mae": 9.0})
     found.add("median", "faces", {"mae": 10.0})
+    found.leave_out("median", "", "no network")
     found.leave_out("DEX", "faces", "no time")
     found.leave_out("DEX", "cfd", "no faces")
     return found
@@ -39,14 +40,15 @@ def test_measured_columns_stand_beside_those_of_the_paper(found):
         "Morph MAE (paper)",
         "CFD MAE (paper)",
         "CFD MAE (measured)",
+        "32 images, ms (measured)",
         "faces MAE (measured)",
         "faces e-error (measured)",
         "why not measured",
     ]
     assert sheet.lines == [
-        ["DEX", 1.5, None, 3.25, None, None, None, None, "faces: no time; cfd: no faces"],
-        ["DLDL", 2.5, 4.0, None, 7.0, 9.0, 8.125, 0.5, ""],
-        ["median", None, None, None, None, None, 10.0, None, ""],
+        ["DEX", 1.5, None, 3.25, None, None, None, None, None, "faces: no time; cfd: no faces"],
+        ["DLDL", 2.5, 4.0, None, 7.0, 9.0, 12345.6, 8.125, 0.5, ""],
+        ["median", None, None, None, None, None, None, 10.0, None, "no network"],
     ]
 
 
@@ -69,7 +71,7 @@ def test_files(found, tmp_path):
     page = (out / "table6.md").read_text()
     assert page.startswith("# A title\n\n|  | parameters, millions (paper) |")
     assert "| DEX | 1.5 | not measured | 3.25 |  | not measured |" in page
-    assert "| DLDL | 2.5 | 4 |  | 7 | 9 | 8.125 | 0.5 |  |" in page
+    assert "| DLDL | 2.5 | 4 |  | 7 | 9 | 12346 | 8.125 | 0.5 |  |" in page
     for part in (
         "- Look.",
         "## What differs from the paper\n\n- Data: others.",
@@ -81,7 +83,7 @@ def test_files(found, tmp_path):
     with (out / "table6.csv").open(newline="") as file:
         first, *lines = csv.reader(file)
     assert first == sheet.headers
-    assert lines[0] == ["DEX", "1.5", "", "3.25", "", "", "", "", "faces: no time; cfd: no faces"]
+    assert lines[0] == ["DEX", "1.5", "", "3.25", *[""] * 5, "faces: no time; cfd: no faces"]
 
     record = json.loads((out / "table6.json").read_text())
     assert record["command"] == "dldl-fast reproduce table6"
