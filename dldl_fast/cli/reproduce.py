@@ -45,6 +45,7 @@ def reproduce(
         typer.Option(
             help="Network of dldl-fast pretrain that the trained one begins with (table5: whose "
             "features are the CNN features). May be repeated: one for each size of network.",
+            metavar="FOLDER",
             file_okay=False,
         ),
     ] = None,

@@ -46,6 +46,7 @@ CONSTANT = "constant (median of the training labels)"
 """A row that the paper does not have: what a network has to beat."""
 
 _TESTED_AT_ONCE = 128
+_UNITS = {"table2": "years", "table3": "points"}
 _METRICS = {"table2": ("mae", "e_error"), "table3": ("mae", "rmse", "pearson")}
 
 
@@ -147,18 +148,23 @@ def network_differences(
 
 
 def _networks_of_both_sizes(job: Job, networks: Mapping[str, type[ThinAgeNet]]) -> Outcome:
-    found, notes = Measurements(), []
-    metrics = _METRICS[job.name]
+    found, notes, labels = Measurements(), [], []
+    metrics, unit = _METRICS[job.name], _UNITS[job.name]
     for source in job.sources:
         data = load_faces(job, source)
         notes.append((data.name, parts_of(data)))
+        if data.unit != unit:
+            labels.append(
+                f"Labels: those of {data.name} are {data.unit}, {data.labels[0]:g} to "
+                f"{data.labels[-1]:g} (K = {len(data.labels)}), and the paper's are {unit}."
+            )
         for row, network in networks.items():
             model = train_network(job, source, data, network, network.__name__)
             parameters = sum(parameter.numel() for parameter in model.parameters())
             found.add(row, "", {"parameters": parameters / 1e6})
             found.add(row, data.name, _scores(model, data, source, metrics))
         found.add(CONSTANT, data.name, _constant_scores(data, source, metrics))
-    found.leave_out(CONSTANT, "", "it is no network")
+    found.leave_out(CONSTANT, "", "it is no network, and has no correlation")
     device = job.settings.resolved_device()
     for number, (row, network) in enumerate(networks.items()):
         job.watch.on_work("timing")(number, len(networks))
@@ -170,7 +176,7 @@ def _networks_of_both_sizes(job: Job, networks: Mapping[str, type[ThinAgeNet]]) 
         f"{TIMED_SIZE} in float32 on {machine}, {_load()}; the paper's is of an NVIDIA M40 with "
         "cuDNN 5.1. Compare ratios of networks, not times."
     )
-    return dataclasses.replace(outcome, differences=[*outcome.differences, timed])
+    return dataclasses.replace(outcome, differences=[*outcome.differences, *labels, timed])
 
 
 def forward_milliseconds(model: LabelDistributionNet) -> float:

@@ -133,7 +133,10 @@ def test_networks_on_pictures(name, networks, metrics, faces):
         assert page[row][f"{faces.name} MAE (measured)"] == "not measured"
         assert page[row]["why not measured"] == "a result of others, which the paper quotes"
     if name != "table4":
-        assert page[CONSTANT]["why not measured"] == "it is no network"
+        assert page[CONSTANT]["why not measured"] == "it is no network, and has no correlation"
+        unit = {"table2": "years", "table3": "points"}[name]
+        text = f"are label units, 0 to 100 (K = 101), and the paper's are {unit}."
+        assert text in (out / f"{name}.md").read_text()
     constant = (data.train.target.median() - target).abs().mean()
     assert float(values[CONSTANT][f"{faces.name} MAE (measured)"]) == pytest.approx(float(constant))
 
