@@ -5,6 +5,7 @@ holds the same metrics as classes that are fed batch by batch, also in several p
 torchmetrics, the functions do not.
 """
 
+from dldl_fast.metrics.classes import accuracy, one_off_accuracy
 from dldl_fast.metrics.correlation import pearson
 from dldl_fast.metrics.distributions import (
     calibration_error,
@@ -17,6 +18,7 @@ from dldl_fast.metrics.groups import group_bias, group_mae
 from dldl_fast.metrics.values import bias, cumulative_score, e_error, mae, rmse
 
 __all__ = [
+    "accuracy",
     "bias",
     "calibration_error",
     "crps",
@@ -28,6 +30,7 @@ __all__ = [
     "interval_coverage",
     "interval_width",
     "mae",
+    "one_off_accuracy",
     "pearson",
     "rmse",
 ]

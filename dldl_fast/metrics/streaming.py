@@ -28,6 +28,7 @@ from torch import Tensor
 
 from dldl_fast.data.base import MissingExtraError
 from dldl_fast.labels import as_label_grid
+from dldl_fast.metrics.classes import near_rows
 from dldl_fast.metrics.correlation import comoments, correlation, merge_comoments
 from dldl_fast.metrics.distributions import (
     CALIBRATION_LEVELS,
@@ -185,6 +186,36 @@ class CumulativeScoreMetric(_MeanMetric):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add values, both [N]."""
         self._add_rows(cumulative_score_rows(prediction, target, self._thresholds))
+
+
+class AccuracyMetric(_MeanMetric):
+    """`dldl_fast.metrics.accuracy`, streaming.
+
+    Example:
+        >>> AccuracyMetric()(torch.tensor([3, 5, 0, 7]), torch.tensor([3, 4, 0, 2])).item()
+        0.5
+    """
+
+    higher_is_better = True
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add numbers of groups, both [N]."""
+        self._add_rows(near_rows(prediction, target, 0))
+
+
+class OneOffAccuracyMetric(_MeanMetric):
+    """`dldl_fast.metrics.one_off_accuracy`, streaming.
+
+    Example:
+        >>> OneOffAccuracyMetric()(torch.tensor([3, 5, 0, 7]), torch.tensor([3, 4, 0, 2])).item()
+        0.75
+    """
+
+    higher_is_better = True
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add numbers of groups, both [N]."""
+        self._add_rows(near_rows(prediction, target, 1))
 
 
 class PearsonMetric(Metric):

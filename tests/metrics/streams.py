@@ -24,6 +24,7 @@ class Case(NamedTuple):
 
 
 VALUES = ("prediction", "target")
+GROUPS = ("predicted_groups", "groups")
 ON_GRID = ("distribution", "target")
 CASES = [
     Case("mae", streaming.MAEMetric, metrics.mae, VALUES),
@@ -43,6 +44,8 @@ CASES = [
         lambda *rows: metrics.cumulative_score(*rows, [0.5, 1, 2]),
         VALUES,
     ),
+    Case("accuracy", streaming.AccuracyMetric, metrics.accuracy, GROUPS),
+    Case("one_off_accuracy", streaming.OneOffAccuracyMetric, metrics.one_off_accuracy, GROUPS),
     Case(
         "group_mae",
         lambda: streaming.GroupMAEMetric(borders=BORDERS),
@@ -105,6 +108,7 @@ def make_rows(count: int) -> dict[str, Tensor]:
         "groups": torch.randint(N_GROUPS - 1, (count,), generator=random),
         "distribution": torch.randn(count, len(LABELS), generator=random).softmax(-1),
         "target_distribution": torch.randn(count, len(LABELS), generator=random).softmax(-1),
+        "predicted_groups": torch.randint(N_GROUPS, (count,), generator=random),
     }
 
 
