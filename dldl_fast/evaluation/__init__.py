@@ -1,5 +1,6 @@
 """What predictions are worth: all metrics, also per group of labels or of people."""
 
+from dldl_fast.evaluation.folds import FoldAccuracy, fold_accuracy
 from dldl_fast.evaluation.gap import Gap, largest_gap
 from dldl_fast.evaluation.report import (
     GroupRow,
@@ -19,12 +20,14 @@ from dldl_fast.evaluation.scores import (
 )
 
 __all__ = [
+    "FoldAccuracy",
     "Gap",
     "GroupRow",
     "Report",
     "RowPrediction",
     "Scores",
     "file_predictions",
+    "fold_accuracy",
     "gather",
     "largest_gap",
     "make_report",

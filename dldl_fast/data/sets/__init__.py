@@ -14,6 +14,7 @@ from dldl_fast.data.base import DataError
 from dldl_fast.data.face_table import FaceTable
 from dldl_fast.data.folder import TABLE_NAME
 from dldl_fast.data.label_spec import AGES, LabelSpec
+from dldl_fast.data.sets.adience import EIGHT_GROUPS, read_adience
 from dldl_fast.data.sets.cfd import POINTS_TO_7, read_cfd
 from dldl_fast.data.sets.chalearn import read_appa_real, read_chalearn15, read_chalearn16
 from dldl_fast.data.sets.fbp5500 import read_fbp5500
@@ -33,6 +34,7 @@ __all__ = [
     "DataSet",
     "open_source",
     "public_set",
+    "read_adience",
     "read_agedb",
     "read_appa_real",
     "read_cfd",
@@ -167,6 +169,15 @@ DATA_SETS = {
             images=7591,
             where="https://chalearnlap.cvc.uab.cat/dataset/26/description/",
             citation="Agustsson et al., FG 2017",
+        ),
+        DataSet(
+            "adience",
+            EIGHT_GROUPS,
+            read_adience,
+            ("five-fold", "subject-exclusive"),
+            images=19_370,
+            where="https://talhassner.github.io/home/projects/Adience/Adience-data.html",
+            citation="Eidinger, Enbar and Hassner, IEEE TIFS 2014",
         ),
         DataSet("csv", AGES, read_csv, _OWN),
         DataSet("folder", AGES, read_folder, ("random-80-20", "five-fold")),
