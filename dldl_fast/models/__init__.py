@@ -1,6 +1,7 @@
 """Networks: the ThinAgeNet family of the paper's section 3.4, and any backbone with its head."""
 
 from dldl_fast.hybrid_pool import HybridPool2d
+from dldl_fast.models.al_resnet import ALResNet
 from dldl_fast.models.checkpoint import CheckpointError
 from dldl_fast.models.comparators import VGG16, ResNet50
 from dldl_fast.models.face_identity_net import FaceIdentityNet
@@ -21,6 +22,7 @@ __all__ = [
     "CFD",
     "SCUT_FBP",
     "VGG16",
+    "ALResNet",
     "CheckpointError",
     "FaceIdentityNet",
     "HybridPool2d",

@@ -26,8 +26,7 @@ class FeatureNet(nn.Module):
         features: images [N, 3, H, W] to maps [N, C, h, w] or to vectors [N, C].
         pool: maps to vectors.
         num_features: C.
-        num_outputs: of the linear layer. Its weights start as U(-1/sqrt(C), 1/sqrt(C)), its bias
-            as 0.
+        num_outputs: of the linear layer, see `new_head`.
     """
 
     def __init__(
@@ -36,10 +35,7 @@ class FeatureNet(nn.Module):
         super().__init__()
         self.features = features
         self.pool = pool
-        self.head = nn.Linear(num_features, num_outputs)
-        bound = 1.0 / math.sqrt(num_features)
-        nn.init.uniform_(self.head.weight, -bound, bound)
-        nn.init.zeros_(self.head.bias)
+        self.head = new_head(num_features, num_outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs of the linear layer, [N, K], for images [N, 3, H, W]."""
@@ -69,3 +65,12 @@ class FeatureNet(nn.Module):
         extra = {key: v for key, v in self.state_dict().items() if key.endswith(EXTRA_STATE)}
         without_memory = any(parameter.is_meta for parameter in self.parameters())
         self.load_state_dict({**weights, **extra}, assign=without_memory)
+
+
+def new_head(num_features: int, num_outputs: int) -> nn.Linear:
+    """A last layer whose weights start as U(-1/sqrt(C), 1/sqrt(C)) and whose bias as 0."""
+    head = nn.Linear(num_features, num_outputs)
+    bound = 1.0 / math.sqrt(num_features)
+    nn.init.uniform_(head.weight, -bound, bound)
+    nn.init.zeros_(head.bias)
+    return head
