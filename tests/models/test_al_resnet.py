@@ -16,7 +16,7 @@ from dldl_fast.models.region_attention import RegionAttention
 from dldl_fast.models.residual import ResNetMaps, RoRMaps
 from dldl_fast.prediction import AgeEstimator
 from dldl_fast.training import LabelObjective, Training, TrainSettings
-from tests.models.planted_cue import LABELS, covered, distances, planted
+from tests.models.planted_cue import LABELS, covered, distances, planted, train
 
 TINY = {"depth": 18, "width": 8, "steps": 2}
 
@@ -89,7 +89,7 @@ def test_regions_and_features_by_loops(region):
     at_the_edge = (boxes[..., :2].abs() < 1e-9) | (
         (boxes[..., 2:] - torch.tensor([96, 64])).abs() < 1e-9
     )
-    assert bool(at_the_edge.any()) == (region == 0.95)
+    assert bool(at_the_edge.all()) or region < 0.95
 
 
 def test_a_region_is_cut_out_as_it_is():
@@ -242,22 +242,16 @@ def test_bad_arguments(arguments, message):
 
 
 def test_the_regions_move_to_a_planted_cue():
-    """Nothing but the label says where the cue is; all seeds that were tried end alike."""
+    """Nothing but the labels tells the network to look there."""
     held_out = planted(200, seed=10**6)
     model = tiny(range(LABELS), region=0.375)
     before = model.regions(held_out.images)
-    method = make_method("dldl-v2", range(LABELS), sigma=0.5)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
-    for step in range(150):
-        images, labels, _ = planted(16, seed=step)
-        optimizer.zero_grad()
-        method.loss(model(images), labels).backward()
-        optimizer.step()
+    train(model, seed=0)
     after = model.regions(held_out.images)
     anywhere = distances(after, held_out.boxes.roll(1, 0)).mean()
     for step in range(2):
         found = distances(after, held_out.boxes)[:, step].mean()
-        # Both networks have a stride of 8 pixels where they look.
+        # The places that attention chooses from are 8 pixels apart.
         assert found < 8
         assert found < 0.6 * distances(before, held_out.boxes)[:, step].mean()
         assert found < 0.4 * anywhere
