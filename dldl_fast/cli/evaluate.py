@@ -34,6 +34,8 @@ _TITLES = {
     "crps": "CRPS",
     "emd": "earth mover's distance",
     "calibration_error": "calibration error",
+    "accuracy": "accuracy of the most probable group",
+    "one_off_accuracy": "the same or a neighbouring group",
 }
 
 

@@ -51,7 +51,7 @@ def pretrain(
         ),
     ] = "default",
     network: Annotated[
-        Literal["ThinAgeNet", "TinyAgeNet", "ThinAttNet", "TinyAttNet"] | None,
+        Literal["ThinAgeNet", "TinyAgeNet", "ThinAttNet", "TinyAttNet", "ALResNet"] | None,
         typer.Option(help="Default: the recipe's.", rich_help_panel=_TRAINING),
     ] = None,
     epochs: Annotated[

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from dldl_fast.labels import label_grid
 
+GROUPS = "groups"
+"""The unit of labels that are the numbers of groups with an order, such as age groups."""
+
 
 @dataclass(frozen=True)
 class LabelSpec:

@@ -13,16 +13,19 @@ from torch import Tensor
 
 from dldl_fast.data.base import DataError
 from dldl_fast.data.face_table import FaceTable
+from dldl_fast.data.label_spec import GROUPS
 from dldl_fast.evaluation.gap import Gap, largest_gap
 from dldl_fast.evaluation.scores import Scores
 from dldl_fast.files import replace_file, write_json
 from dldl_fast.metrics import (
+    accuracy,
     bias,
     cumulative_score,
     e_error,
     group_bias,
     group_mae,
     mae,
+    one_off_accuracy,
     pearson,
     rmse,
 )
@@ -160,6 +163,10 @@ def _metrics(
     shares = scores.calibration / len(known)
     all_known = not bool(scores.crps[there].isnan().any())
     found["calibration_error"] = mean_calibration_error(shares) if all_known else nan
+    if known.spec.unit == GROUPS:
+        group = scores.most_probable[there].round()  # the grid of a model may be finer
+        found["accuracy"] = accuracy(group, target)
+        found["one_off_accuracy"] = one_off_accuracy(group, target)
     numbers = {name: float(metric) for name, metric in found.items()}
     return {name: None if math.isnan(number) else number for name, number in numbers.items()}
 

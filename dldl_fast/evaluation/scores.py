@@ -56,6 +56,7 @@ class Scores:
     Attributes:
         value: predicted values, float64 [N]; NaN: none.
         interval: quantiles of 5 and 95 %, float64 [N, 2]; NaN: not known.
+        most_probable: most probable label of every row, float64 [N]; NaN: not known.
         std: standard deviation of every predicted distribution, float64 [N]; NaN: not known.
         crps: continuous ranked probability score of every row, float64 [N]; NaN: not known.
         emd: distance to the target distribution of every row, float64 [N]; NaN: not known.
@@ -67,6 +68,7 @@ class Scores:
 
     value: Tensor
     interval: Tensor
+    most_probable: Tensor
     std: Tensor
     crps: Tensor
     emd: Tensor
@@ -150,6 +152,7 @@ def gather(table: FaceTable, predictions: Iterable[RowPrediction]) -> Scores:
     scores = Scores(
         value=unknown(count),
         interval=unknown(count, 2),
+        most_probable=unknown(count),
         std=unknown(count),
         crps=unknown(count),
         emd=unknown(count),
@@ -182,6 +185,7 @@ def _add_distributions(scores: Scores, table: FaceTable, chunk: list[RowPredicti
     assert scores.labels is not None  # for the type checker: gather has just set it
     rows = torch.tensor([one.row for one in chunk])
     p = torch.stack([one.distribution for one in chunk if one.distribution is not None])
+    scores.most_probable[rows] = scores.labels[p.argmax(1)]
     target = table.target[rows]
     sigma = table.spec.sigma if table.sigma is None else table.sigma[rows]
     # The softmax of a logarithm is the distribution itself.

@@ -11,11 +11,19 @@ from typing import Any
 
 from dldl_fast.data.base import DataError, MissingExtraError
 from dldl_fast.data.table_data import AUGMENTATIONS, cores
-from dldl_fast.models import LabelDistributionNet, ThinAgeNet, ThinAttNet, TinyAgeNet, TinyAttNet
+from dldl_fast.models import (
+    ALResNet,
+    LabelDistributionNet,
+    ThinAgeNet,
+    ThinAttNet,
+    TinyAgeNet,
+    TinyAttNet,
+)
 from dldl_fast.training.settings import Stage, TrainSettings
 
 NETWORKS: dict[str, type[LabelDistributionNet]] = {
-    network.__name__: network for network in (ThinAgeNet, TinyAgeNet, ThinAttNet, TinyAttNet)
+    network.__name__: network
+    for network in (ThinAgeNet, TinyAgeNet, ThinAttNet, TinyAttNet, ALResNet)
 }
 """Networks by name, for recipes and the command line."""
 

@@ -244,3 +244,22 @@ def test_files(tmp_path):
     ages = [line for line in lines if line["column"] == "label"]
     counts, _ = np.histogram(target.numpy(), range(0, 70, 10))
     assert [int(line["count"]) for line in ages] == [count for count in counts if count]
+
+
+def test_groups_are_judged_by_their_most_probable_one():
+    spec = LabelSpec(0, 2, 1, sigma=0.5, unit="groups")
+    grid = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
+    target = torch.tensor([0.0, 1.0, 2.0, 2.0, 0.0], dtype=torch.float64)
+    # The expectations are all nearest to 1; the most probable ones are 0, 2, 0, 2.
+    p = torch.tensor(
+        [[0.5, 0.1, 0.4], [0.3, 0.1, 0.6], [0.6, 0.0, 0.4], [0.4, 0.1, 0.5]], dtype=torch.float64
+    )
+    rows = [RowPrediction(n, float(p[n] @ grid), distribution=p[n], labels=grid) for n in range(4)]
+    rows.append(RowPrediction(4, None, "no face found"))
+    t = table(target, spec)
+    report = make_report(t, gather(t, rows))
+    assert report.metrics["accuracy"] == 0.5
+    assert report.metrics["one_off_accuracy"] == 0.75
+    values_alone = [RowPrediction(n, float(n % 2)) for n in range(5)]
+    report = make_report(t, gather(t, values_alone))
+    assert report.metrics["accuracy"] is None and report.metrics["mae"] == 0.6

@@ -10,14 +10,14 @@ from typing import NamedTuple
 from dldl_fast.data.base import DataError
 from dldl_fast.data.face_table import FaceTable
 from dldl_fast.data.folder import read_rows
-from dldl_fast.data.label_spec import LabelSpec
+from dldl_fast.data.label_spec import GROUPS, LabelSpec
 from dldl_fast.data.sets.rows import LabelRow, table_of
 from dldl_fast.data.sets.tree import Tree
 
 AGE_GROUPS = ((0, 2), (4, 6), (8, 13), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100))
 """First and last year of the groups 0 to 7; the last one is "60 and more"."""
 
-EIGHT_GROUPS = LabelSpec(0, 7, 1, sigma=0.5, unit="groups")
+EIGHT_GROUPS = LabelSpec(0, 7, 1, sigma=0.5, unit=GROUPS)
 """The labels are the numbers of the groups. No publication names a sigma; 0.5 gives the true group
 79 % of the target distribution."""
 
