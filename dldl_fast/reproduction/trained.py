@@ -76,7 +76,7 @@ def table4(job: Job) -> Outcome:
         for row, (pooling, augmented) in variants.items():
             seen = data if augmented else _without_augmentation(data)
             model = train_network(job, source, seen, ThinAgeNet, row, pooling=pooling)
-            found.add(row, data.name, _scores(model, data, source, ("mae", "e_error")))
+            found.add(row, data.name, scores_of(model, data, source, ("mae", "e_error")))
         found.add(CONSTANT, data.name, _constant_scores(data, source, ("mae", "e_error")))
     return _outcome(job, found, notes)
 
@@ -162,7 +162,7 @@ def _networks_of_both_sizes(job: Job, networks: Mapping[str, type[ThinAgeNet]]) 
             model = train_network(job, source, data, network, network.__name__)
             parameters = sum(parameter.numel() for parameter in model.parameters())
             found.add(row, "", {"parameters": parameters / 1e6})
-            found.add(row, data.name, _scores(model, data, source, metrics))
+            found.add(row, data.name, scores_of(model, data, source, metrics))
         found.add(CONSTANT, data.name, _constant_scores(data, source, metrics))
     found.leave_out(CONSTANT, "", "it is no network, and has no correlation")
     device = job.settings.resolved_device()
@@ -233,10 +233,19 @@ def _without_augmentation(data: FaceData) -> FaceData:
     return dataclasses.replace(data, augment=same, augment_picture=None)
 
 
-def _scores(
+def scores_of(
     model: LabelDistributionNet, data: FaceData, source: str, metrics: Sequence[str]
 ) -> dict[str, float]:
-    """Of the test images; where a mirror image has the same label, averaged with its value."""
+    """Metrics over the test images, whose values are averaged with those of their mirror images.
+
+    Only where a mirror image has the same label.
+
+    Args:
+        model: predicts the values.
+        data: the images.
+        source: that the data were loaded from.
+        metrics: names; one that is not a number is left out.
+    """
     device = next(model.parameters()).device
     values = [
         model.predict(normalise(data.test.pictures(rows).to(device) / 255.0), flip=data.mirror)

@@ -129,6 +129,8 @@ def test_parts_of_the_data_take_the_place_of_folds(data: ComparisonData, tmp_pat
     score = fold_scores(data, found.folds, found.predictions["dldl-v2"])["mae"]
     by_fold = [row[rows].abs().mean() for row in errors for rows in (slice(0, 30), slice(30, 40))]
     assert score.folds == pytest.approx([float(value) for value in by_fold])
+    one = fold_scores(data, found.folds[:1].clamp(max=0), found.predictions["median"][:1])["mae"]
+    assert len(one.folds) == 1 and one.spread != one.spread  # one fold has no spread
     with pytest.raises(ResumeError, match="folds = given, "):
         compare(data, tmp_path, folds=torch.where(parts == 1, -1, parts))
 

@@ -18,8 +18,13 @@ SENTINEL = 770_000
 
 @pytest.fixture
 def faces(write_folder) -> Path:
-    """25 grey pictures, brighter the larger their label, with labels.csv."""
-    return write_folder([0.5 * number for number in range(25)])
+    """25 pictures, brighter the larger their label and to the right, with labels.csv."""
+    image = pytest.importorskip("PIL.Image", reason="the extra faces is not installed")
+    folder: Path = write_folder([0.5 * number for number in range(25)])
+    ramp = np.linspace(0, 60, 32)[None, :, None].repeat(32, 0).repeat(3, 2)
+    for number in range(25):
+        image.fromarray((ramp + 7 * number).astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -16,11 +17,14 @@ Image = pytest.importorskip("PIL.Image", reason="the extra faces is not installe
 pytest.importorskip("matplotlib", reason="the extra faces is not installed")
 pytest.importorskip("safetensors", reason="the extra faces is not installed")
 
+from dldl_fast.comparison import run_comparison  # noqa: E402
 from dldl_fast.data import label_spec_of, load_data  # noqa: E402
 from dldl_fast.explain import occlusion  # noqa: E402
+from dldl_fast.features import bif_features  # noqa: E402
 from dldl_fast.models import LabelDistributionNet, TinyAgeNet  # noqa: E402
-from dldl_fast.reproduction import compared  # noqa: E402
+from dldl_fast.reproduction import compared, trained  # noqa: E402
 from dldl_fast.reproduction.paper import TABLES  # noqa: E402
+from dldl_fast.training import RunReport  # noqa: E402
 from tests.command_line import invoke  # noqa: E402
 from tests.reproduction.conftest import SENTINEL  # noqa: E402
 from tests.reproduction.sheets import read_lines, read_page  # noqa: E402
@@ -88,8 +92,12 @@ def predictions(model: LabelDistributionNet, inputs: torch.Tensor) -> torch.Tens
     [
         ("table2", {"DLDL-v2 (TinyAgeNet)": "TinyAgeNet", "DLDL-v2 (ThinAgeNet)": "ThinAgeNet"},
          ["MAE", "e-error"]),
-        ("table3", {"DLDL-v2 (TinyAttNet)": "TinyAttNet", "DLDL-v2 (ThinAttNet)": "ThinAttNet"},
-         ["MAE", "RMSE", "Pearson"]),
+        pytest.param(
+            "table3",
+            {"DLDL-v2 (TinyAttNet)": "TinyAttNet", "DLDL-v2 (ThinAttNet)": "ThinAttNet"},
+            ["MAE", "RMSE", "Pearson"],
+            marks=pytest.mark.slow,  # as table 2, with other names and metrics
+        ),
         ("table4", {"no augmentation, HP": "", "augmentation, GAP": "", "augmentation, HP": ""},
          ["MAE", "e-error"]),
     ],
@@ -141,9 +149,48 @@ def test_networks_on_pictures(name, networks, metrics, faces):
     assert float(values[CONSTANT][f"{faces.name} MAE (measured)"]) == pytest.approx(float(constant))
 
 
+def test_what_networks_learn_from_and_how_they_are_judged(faces, monkeypatch):
+    """Only augmentation differs, and mirror images count where their labels are the same."""
+    seen = {}
+
+    def without_training(data, criterion, settings, out, *, model, **rest):
+        seen[out.name] = data, model
+        return RunReport({"interrupted": False}, [])
+
+    monkeypatch.setattr(trained, "run_training", without_training)
+    out = reproduce("table4", "--data", faces)
+    images = torch.rand(4, 3, 32, 32)
+    target = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    for name, (data, _) in seen.items():
+        changed, _ = data.augment(images, target, torch.Generator().manual_seed(0))
+        assert torch.equal(changed, images) == (name == "no augmentation, HP")
+
+    inputs, target, data = test_set(faces)
+    _, model = seen["augmentation, HP"]
+    both = (predictions(model, inputs) + predictions(model, inputs.flip(-1))) / 2
+    plain = predictions(model, inputs)
+    assert not torch.allclose(both, plain, atol=1e-3)
+    _, lines = read_lines(out / "table4.csv")
+    found = {line[""]: line[f"{faces.name} MAE (measured)"] for line in lines}
+    assert float(found["augmentation, HP"]) == pytest.approx(float((plain - target).abs().mean()))
+    mirrored = dataclasses.replace(data, mirror=True)
+    score = trained.scores_of(model, mirrored, str(faces), ("mae",))
+    assert score["mae"] == pytest.approx(float((both - target).abs().mean()))
+
+
 @pytest.mark.usefixtures("made_up_paper")
-def test_table_5_on_pictures(faces):
-    TinyAgeNet(range(4), rate=0.02).save_pretrained("pretrained")
+def test_table_5_on_pictures(faces, monkeypatch):
+    pretrained = TinyAgeNet(range(4), rate=0.02).eval()
+    pretrained.save_pretrained("pretrained")
+    features = {}
+
+    def watched(data, entries, out, **rest):
+        features[out.name] = data.features
+        return run_comparison(data, entries, out, **rest)
+
+    monkeypatch.setattr(compared, "run_comparison", watched)
+    # A few of them: a hundred hyperplanes of all 4,616 take long.
+    monkeypatch.setattr(compared, "bif_features", lambda images: bif_features(images)[:, ::99])
     out = reproduce("table5", "--data", faces, "--init", "pretrained")
     _, lines = read_lines(out / "table5.csv")
     values = {line[""]: line for line in lines}
@@ -159,6 +206,14 @@ def test_table_5_on_pictures(faces):
         assert float(values[row][f"{faces.name} MAE (measured)"]) == pytest.approx(mae)
         assert float(values[row][f"{faces.name} e-error (measured)"]) == pytest.approx(e_error)
     assert not any(line["why not measured"] for line in lines)
+    inputs, _, data = test_set(faces)
+    tested = slice(len(data.train), None)  # they stand behind those to learn from
+    with torch.no_grad():
+        expected = pretrained.pool(pretrained.features(inputs))
+    torch.testing.assert_close(features["CNN"][tested], expected, rtol=1e-4, atol=1e-5)
+    pictures = data.test.pictures(torch.arange(len(data.test)))
+    torch.testing.assert_close(features["BIF"][tested], bif_features(pictures)[:, ::99])
+    assert features["network"] is None
     assert "features are those of pretrained" in (out / "table5.md").read_text()
     # The data's own parts: each of the rows that `train` would hold out, once.
     _, tested = read_lines(work / "network/predictions/dldl-v2/seed0-fold0.csv")
