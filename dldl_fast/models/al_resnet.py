@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dldl_fast.labels import label_grid
 from dldl_fast.models.feature_net import new_head
@@ -128,6 +128,22 @@ class ALResNet(LabelDistributionNet):
         """
         for net in (self._attention.global_net, self._attention.local_net):
             net.load_torchvision(weights, source)
+
+    def attention_parameters(self) -> list[nn.Parameter]:
+        """Those that decide where to look, for a learning rate of their own.
+
+        From new weights they should learn about ten times slower than the networks: if attention
+        settles before there are features to tell places apart, it may settle anywhere.
+
+        Example:
+            >>> model = ALResNet(range(8), depth=18, width=8)
+            >>> slow = model.attention_parameters()
+            >>> fast = [p for p in model.parameters() if all(p is not q for q in slow)]
+            >>> groups = [{"params": fast}, {"params": slow, "lr": 1e-4}]
+            >>> optimizer = torch.optim.Adam(groups, lr=1e-3)
+        """
+        net = self._attention
+        return [p for part in (net.query, net.lstm, net.move) for p in part.parameters()]
 
     def _values(self, images: Tensor) -> Tensor:
         if self.head.out_features != len(self.labels):

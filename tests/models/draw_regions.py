@@ -18,7 +18,7 @@ SHOWN, SEEDS, GAP = 6, 3, 6
 
 def main() -> None:
     held_out = planted(500, seed=10**6)
-    pixels = ((held_out.images[:SHOWN].clamp(-1.5, 1.5) + 1.5) * 85).to(torch.uint8)
+    pixels = ((held_out.images[:SHOWN].clamp(-1.8, 1.8) + 1.8) * 70).to(torch.uint8)
     crops = pixels.permute(0, 2, 3, 1).numpy()
     rows: list[np.ndarray] = []
 

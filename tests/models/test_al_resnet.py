@@ -218,6 +218,18 @@ def test_engine_and_estimator_take_it(tmp_path):
     assert prediction.value == pytest.approx(model.predict(pixels).item(), abs=1e-4)
 
 
+def test_attention_has_parameters_of_its_own():
+    model = tiny()
+    slow = {id(parameter) for parameter in model.attention_parameters()}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in slow}
+    assert names == {
+        name
+        for name, _ in model.named_parameters()
+        if name.startswith(("features.query.", "features.lstm.", "features.move."))
+    }
+    assert len(names) == 8
+
+
 def test_its_features_are_pretrained_as_those_of_any_network():
     model = tiny()
     faces = FaceIdentityNet(model, 3)
@@ -253,8 +265,8 @@ def test_the_regions_move_to_a_planted_cue():
         found = distances(after, held_out.boxes)[:, step].mean()
         # The places that attention chooses from are 8 pixels apart.
         assert found < 8
-        assert found < 0.6 * distances(before, held_out.boxes)[:, step].mean()
+        assert found < 0.75 * distances(before, held_out.boxes)[:, step].mean()
         assert found < 0.4 * anywhere
-        assert covered(after, held_out.boxes)[:, step].mean() > 0.75
-        assert covered(before, held_out.boxes)[:, step].mean() < 0.6
+        assert covered(after, held_out.boxes)[:, step].mean() > 0.8
+        assert covered(before, held_out.boxes)[:, step].mean() < 0.75
     assert (model.predict(held_out.images) - held_out.labels).abs().mean() < 0.25
