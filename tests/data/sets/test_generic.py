@@ -121,7 +121,8 @@ def test_open_source(make_tree):
     message = (
         "mroph:/data/x: no such file or folder; expected one, or NAME:PATH, where NAME is one of "
         "chalearn15, chalearn16, morph, scut-fbp, fbp5500, cfd, utkface, fg-net, agedb, appa-real, "
-        "adience, csv, folder"
+        "adience, "
+        "csv, folder"
     )
     with pytest.raises(DataError, match=message):
         open_source("mroph:/data/x")
