@@ -23,6 +23,7 @@ def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
         ValueError: if the shapes differ, there are no values, or one is no whole number.
 
     Example:
+        >>> import torch
         >>> accuracy(torch.tensor([3, 5, 0, 7]), torch.tensor([3, 4, 0, 2])).item()
         0.5
     """
@@ -47,6 +48,7 @@ def one_off_accuracy(prediction: Tensor, target: Tensor) -> Tensor:
         ValueError: as `accuracy`.
 
     Example:
+        >>> import torch
         >>> one_off_accuracy(torch.tensor([3, 5, 0, 7]), torch.tensor([3, 4, 0, 2])).item()
         0.75
     """
