@@ -55,6 +55,9 @@ class LabelDistributionRegressor(RegressorMixin, BaseEstimator):
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """The predicted label distributions (Eq. 8).
 
+        With this method, scikit-learn's ``cross_val_predict`` puts class numbers in the place of y
+        before it calls ``fit``, as for a classifier; loop over the folds yourself.
+
         Args:
             X: features, [N, F].
 
