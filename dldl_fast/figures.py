@@ -1,21 +1,23 @@
-"""Empty figures to draw on."""
+"""Empty figures to draw on, and what all axes have in common."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dldl_fast.data.base import MissingExtraError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def new_figure(width: float, height: float, *, extra: str = "faces") -> Figure:
+def new_figure(width: float, height: float, *, dpi: int = 130, extra: str = "faces") -> Figure:
     """An empty figure of so many inches.
 
     Args:
         width: in inches.
         height: in inches.
+        dpi: pixels of an inch.
         extra: that brings matplotlib to whoever draws, for the error.
 
     Raises:
@@ -29,6 +31,13 @@ def new_figure(width: float, height: float, *, extra: str = "faces") -> Figure:
         raise MissingExtraError(
             f"pictures need the package 'matplotlib'; run: pip install 'dldl_fast[{extra}]'"
         ) from error
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def quiet(axes: Axes, *, grid: Literal["both", "x", "y"] = "both") -> None:
+    """A light grid behind what is drawn, and no frame above and to the right."""
+    axes.grid(axis=grid, color="#e8eaed")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

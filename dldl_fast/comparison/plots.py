@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from dldl_fast.comparison.statistics import Line
-from dldl_fast.figures import new_figure
+from dldl_fast.figures import new_figure, quiet
 
 _BLUE, _ORANGE, _INK = "#2a6fbb", "#e07b27", "#202124"
 
@@ -34,9 +34,7 @@ def plot_errors(path: Path, title: str, lines: Sequence[Line], reference: str) -
     axes.set_yticks(range(len(lines)), [line.name for line in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set(title=title, xlabel="MAE: mean and standard deviation over the folds; ticks are folds")
-    axes.grid(axis="x", color="#e8eaed")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    quiet(axes, grid="x")
     figure.savefig(path)
 
 
@@ -57,8 +55,6 @@ def plot_predictions(path: Path, target: Tensor, predictions: dict[str, Tensor])
         axes.plot(ends, ends, color=_INK, lw=0.8)
         axes.set(title=title, xlabel="true value")
         axes.set_aspect("equal")
-        axes.grid(color="#e8eaed")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        quiet(axes)
     panels[0].set_ylabel("predicted value")
     figure.savefig(path)

@@ -13,6 +13,7 @@ from torch import Tensor
 from dldl_fast.evaluation import GroupRow
 from dldl_fast.explain.occlusion import Occlusion
 from dldl_fast.explain.score_overlay import score_overlay
+from dldl_fast.figures import new_figure
 from dldl_fast.metrics.distributions import CALIBRATION_LEVELS
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BLUE, _GREY, _INK = "#2a6fbb", "#9aa0a6", "#202124"
+_DPI = 120
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def score_map_figure(rows: Sequence[tuple[str, Sequence[ShownFace]]], unit: str)
         unit: of the labels.
     """
     columns = max(len(faces) for _, faces in rows)
-    figure = _figure(max(1.7 * columns, 6.0), 4.1 * len(rows))
+    figure = new_figure(max(1.7 * columns, 6.0), 4.1 * len(rows), dpi=_DPI)
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, faces) in zip(parts, rows, strict=True):
         part.suptitle(f"{title} ({unit}: predicted, label)", fontsize=10)
@@ -65,7 +67,7 @@ def score_map_figure(rows: Sequence[tuple[str, Sequence[ShownFace]]], unit: str)
 def gallery_figure(rows: Sequence[tuple[str, Sequence[ShownFace]]], unit: str) -> Figure:
     """Rows of faces with true and predicted values, each with a title (Figs. 4 and 5)."""
     columns = max(len(faces) for _, faces in rows)
-    figure = _figure(1.5 * columns, 2.2 * len(rows))
+    figure = new_figure(1.5 * columns, 2.2 * len(rows), dpi=_DPI)
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, faces) in zip(parts, rows, strict=True):
         part.suptitle(f"{title} ({unit}: predicted, true)", fontsize=10)
@@ -85,7 +87,7 @@ def occlusion_figure(found: Occlusion, mean_face: NDArray[np.uint8], unit: str) 
         mean_face: uint8 [H, W, 3].
         unit: of the labels.
     """
-    figure = _figure(10.5, 3.6)
+    figure = new_figure(10.5, 3.6, dpi=_DPI)
     plain, squares, stripes = figure.subplots(1, 3)
     _show(plain, mean_face)
     plain.set_title(f"mean of {found.count:,} faces, MAE {found.mae:.3g} {unit}", fontsize=10)
@@ -127,7 +129,7 @@ def curves_figure(
         groups: errors of the label groups.
         unit: of the labels.
     """
-    figure = _figure(13.0, 3.8)
+    figure = new_figure(13.0, 3.8, dpi=_DPI)
     reliability, selective, by_group = figure.subplots(1, 3)
     reliability.plot([0, 1], [0, 1], color=_GREY, linestyle="--", label="perfect")
     reliability.plot(CALIBRATION_LEVELS, observed, color=_BLUE, label="model")
@@ -155,12 +157,6 @@ def curves_figure(
         axes.spines[["top", "right"]].set_visible(False)
         axes.title.set_color(_INK)
     return figure
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    return Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
 
 
 def _show(axes: Axes, pixels: NDArray[np.uint8]) -> None:

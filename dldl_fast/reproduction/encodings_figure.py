@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dldl_fast.encodings import cdf, pdf, ranking_code
-from dldl_fast.figures import new_figure
+from dldl_fast.figures import new_figure, quiet
 from dldl_fast.files import replace_file
 from dldl_fast.labels import label_grid
 
@@ -58,7 +58,5 @@ def _curve(axes: Axes, labels: Tensor, values: Tensor, colour: str, name: str) -
     axes.plot(labels.numpy(), values.numpy(), "o-", color=colour, label=name, ms=2.5, lw=1.2)
     # Where the curves differ; further out all are 0 or 1.
     axes.set(xlabel="label (years)", xlim=(AGE - 25, AGE + 25))
-    axes.grid(color="#e8eaed")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    quiet(axes)
     axes.legend(frameon=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from dldl_fast.figures import new_figure
+from dldl_fast.figures import new_figure, quiet
 from dldl_fast.reproduction.measurements import Measurements
 from dldl_fast.reproduction.paper import PaperTable
 
@@ -71,9 +71,7 @@ def _points(
         )
     axes.set(title=title, xlabel="MAE")
     axes.set_xlim(0, None)  # so that a small difference looks small
-    axes.grid(color="#e8eaed")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    quiet(axes)
     if series:
         axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
@@ -93,8 +91,6 @@ def plot_histograms(path: Path, panels: Mapping[str, Mapping[str, tuple[Tensor, 
             axes.fill_between(centres.numpy(), 100 * shares.numpy(), color=colour, alpha=0.15)
         axes.set(title=f"({chr(97 + number)})", xlabel=unit, ylabel="share of the rows in %")
         axes.set_ylim(0, None)
-        axes.grid(color="#e8eaed")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        quiet(axes)
         axes.legend(frameon=False)
     figure.savefig(path)

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from dldl_fast import DLDLv2Loss, functional
 from dldl_fast.data.base import FaceData
+from dldl_fast.figures import new_figure, quiet
 from dldl_fast.training.engine import EpochRecord
 from dldl_fast.training.objective import decode
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 _BLUE, _ORANGE, _GREY, _INK = "#2a6fbb", "#e07b27", "#9aa0a6", "#202124"
 
@@ -41,12 +42,7 @@ def plot_training(
         logits: float32 [N, K] of the test images.
         baseline_mae: mean absolute error of the constant prediction.
     """
-    # The classes below draw without pyplot, hence without a display and without global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.0, 7.4), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11.0, 7.4)
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.0, 1.25))[:, 0]
     loss_axes, error_axes = top.subplots(1, 2)
     epochs = [record.epoch for record in history]
@@ -59,7 +55,7 @@ def plot_training(
     title = f"Mean absolute error on the {held_out} images ({data.unit})"
     error_axes.set(title=title, xlabel="epoch", ylim=(0, None))
     for axes in (loss_axes, error_axes):
-        _tidy(axes)
+        quiet(axes, grid="y")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
 
@@ -91,7 +87,7 @@ def plot_training(
         curve.plot(labels, probabilities[index], color=_BLUE, label="predicted distribution")
         curve.plot(labels, target_distribution, color=_ORANGE, label="target distribution", lw=1.2)
         curve.axvline(target, color=_INK, linestyle=":", lw=1.2, label="label")
-        _tidy(curve)
+        quiet(curve, grid="y")
         curve.set(xlabel=data.unit, yticks=[], ylim=(0, None))
         curve.margins(x=0)
     handles, names = cells[1][0].get_legend_handles_labels()
@@ -105,9 +101,3 @@ def _examples(errors: Tensor) -> list[int]:
     order = errors.argsort()
     ranks = torch.tensor(_QUANTILES, dtype=torch.float64) * (len(order) - 1)
     return [int(order[int(rank)]) for rank in ranks.round()]
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e8eaed")
-    axes.set_axisbelow(True)

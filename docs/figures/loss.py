@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dldl_fast.figures import new_figure, quiet
 from dldl_fast.functional import label_distribution, label_distribution_loss
 from dldl_fast.labels import label_grid
 
@@ -20,19 +20,10 @@ INK, PREDICTION = "#202124", "#9aa0a6"
 COLOURS = ("#0b3d91", "#2a6fbb", "#e07b27", "#9c4f96")
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure that is drawn without a display."""
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def style(axes: Axes, title: str, ylabel: str = "") -> None:
     """Quiet axes over the labels."""
     axes.set(title=title, xlabel="label (years)", ylabel=ylabel)
-    axes.grid(color="#e8eaed")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    quiet(axes)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9)
 
